@@ -1,0 +1,288 @@
+"""The `glmtts` command: parse, call, print.
+
+Commands import what they need inside their bodies, so that `glmtts --help` is instant.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from glmtts import __version__
+from glmtts.errors import GlmTtsError
+
+MODEL = click.option(
+    "--model", default="glmtts-nano", show_default=True, help="Name or folder of a model."
+)
+DEVICE = click.option("--device", default="auto", show_default=True, help="cpu, cuda, auto.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+FLAGS: dict[str, Any] = {"ignore_unknown_options": True, "help_option_names": []}
+STAGE = click.argument("flags", nargs=-1, type=click.UNPROCESSED)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="glmtts", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def app(debug: bool) -> None:
+    """Text to speech for Mandarin and English: speak, clone a voice, train every stage."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    The exit status is 0, 2 after an error (one sentence on standard error; `--debug` adds the
+    traceback), 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = app.main(arguments, prog_name="glmtts", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # the program that read our output has gone
+        sys.stderr.close()
+        sys.exit(1)
+    except GlmTtsError as error:
+        if arguments[:1] == ["--debug"]:
+            raise
+        click.echo(f"glmtts: {error}", err=True)
+        sys.exit(2)
+
+
+@app.command()
+@click.argument("text")
+@click.option("-v", "--voice", help="Name of a voice, or a clip to clone; by language if absent.")
+@click.option("--transcript", help="What the clip says; its manner of speaking is cloned too then.")
+@click.option("-o", "--output", help="Sound file (wav, flac, mp3, ogg, opus), - for stdout.")
+@click.option("--play", is_flag=True, help="Play on the loudspeaker; writes no file without -o.")
+@click.option("--seed", type=int, help="The same seed speaks the same way.")
+@click.option("--speed", type=float, default=1.0, show_default=True, help="2 is twice as fast.")
+@click.option("--steps", type=int, help="Steps of the flow; more is slower and cleaner.")
+@MODEL
+@click.option(
+    "--component",
+    "components",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="Use this lm, flow, vocoder, … instead, such as a training checkpoint; repeatable.",
+)
+@DEVICE
+def say(text: str, output: str | None, play: bool, **flags: Any) -> None:
+    """Speak TEXT, a .txt or .md file, or standard input (-).
+
+    Writes out.wav unless told otherwise, sentence by sentence: an interrupted run keeps what it
+    spoke. TEXT is a file only if it ends in .txt or .md.
+    """
+    from glmtts.commands import say as command
+
+    path = output or (None if play else "out.wav")
+    command.say(command.Request(text, output=path, play=play, **flags))
+
+
+@app.group()
+def voice() -> None:
+    """Add, list, show and remove voices."""
+
+
+@voice.command("add")
+@click.argument("name")
+@click.argument("clip")
+@click.option("--transcript", default="", help="What the clip says; the clone is better with it.")
+@click.option("--language", type=click.Choice(["zh", "en"]), help="By the transcript if absent.")
+@click.option("--gender", type=click.Choice(["female", "male"]))
+@click.option("--trim-long", is_flag=True, help="Take the best 10 s of a clip over 30 s.")
+@click.option("--force", is_flag=True, help="Replace a voice of this name.")
+@MODEL
+@DEVICE
+def voice_add(name: str, clip: str, **flags: Any) -> None:
+    """Clone the speaker of CLIP (4 to 10 s, one person) as the voice NAME."""
+    from glmtts.commands.voices import add
+
+    click.echo(f"Stored {name} in {add(name, clip, **flags)}")
+
+
+@voice.command("list")
+@MODEL
+@JSON
+def voice_list(model: str, as_json: bool) -> None:
+    """List the voices of the model and your own."""
+    from glmtts.commands.voices import library
+
+    voices = library(model).describe()
+    if as_json:
+        _print_json([{k: v[k] for k in ("name", "language", "gender")} for v in voices])
+        return
+    for item in voices:
+        where = "bundled" if item["bundled"] else "yours"
+        about = item["problem"] or f"{item['language']:3} {item['gender']:7} {where}"
+        click.echo(f"{item['name']:20} {about}")
+
+
+@voice.command("show")
+@click.argument("name")
+@MODEL
+@JSON
+def voice_show(name: str, model: str, as_json: bool) -> None:
+    """Say what is known of the voice NAME."""
+    from glmtts.commands.voices import describe
+
+    known = describe(name, model)
+    if as_json:
+        _print_json(known)
+        return
+    for key, value in known.items():
+        click.echo(f"{key:11} {value}")
+
+
+@voice.command("remove")
+@click.argument("name")
+@MODEL
+def voice_remove(name: str, model: str) -> None:
+    """Delete the voice NAME, one of your own."""
+    from glmtts.commands.voices import library
+
+    library(model).remove(name)
+    click.echo(f"Removed {name}")
+
+
+@app.command()
+@JSON
+def models(as_json: bool) -> None:
+    """List the models that can be loaded by name."""
+    from glmtts.hub import MODELS
+
+    if as_json:
+        _print_json(
+            [{"name": n, "license": m.license, "about": m.about} for n, m in MODELS.items()]
+        )
+        return
+    for name, model in MODELS.items():
+        click.echo(f"{name:14} {model.license:12} {model.about}")
+
+
+@app.command()
+@MODEL
+@DEVICE
+@JSON
+def doctor(as_json: bool, **flags: Any) -> None:
+    """Check this installation: what is installed, and how fast one sentence is spoken."""
+    from glmtts.doctor import examine
+
+    report = examine(**flags)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        click.echo(report.to_text())
+
+
+@app.group()
+def train() -> None:
+    """Train a component; each stage is one script with its own flags.
+
+    `glmtts train lm --help` lists them; `--recipe nano` fills them all first. Several GPUs:
+    torchrun --nproc-per-node 8 -m glmtts train lm …
+    """
+
+
+def _stage(name: str, about: str) -> None:
+    @train.command(name, context_settings=FLAGS, help=about)
+    @STAGE
+    def run(flags: tuple[str, ...]) -> None:  # pyright: ignore[reportUnusedFunction]
+        from glmtts.commands.train import train as command
+
+        command(name, flags)
+
+
+_stage("tokenizer", "Sound to speech tokens: VQ under speech recognition and pitch estimation.")
+_stage("lm", "Text ids to speech tokens: next-token training.")
+_stage("flow", "Speech tokens to mel: conditional flow matching.")
+_stage("vocoder", "Mel to samples: spectral losses, then a multi-resolution discriminator.")
+
+
+PATH = click.Path(path_type=Path)
+CACHE = click.option(
+    "--cache",
+    type=PATH,
+    default=Path("data/packages"),
+    show_default=True,
+    help="Where downloaded packages are kept.",
+)
+
+
+@app.group()
+def data() -> None:
+    """Make training data: texts, teacher speech, shards."""
+
+
+@data.command("texts")
+@click.argument("out", type=PATH)
+@CACHE
+@click.option("--zh", default=12_000, show_default=True, help="Mandarin texts.")
+@click.option("--en", default=12_000, show_default=True, help="English texts.")
+@click.option("--mix", default=2_000, show_default=True, help="Mandarin texts with English words.")
+@click.option("--seed", default=0, show_default=True)
+def data_texts(out: Path, cache: Path, **counts: int) -> None:
+    """Write OUT (.jsonl), the texts to be spoken, from public packages."""
+    from glmtts.commands.data import texts
+
+    click.echo(f"{texts(out, cache, **counts)} texts are in {out}")
+
+
+@data.command("speak")
+@click.argument("texts", type=PATH)
+@click.argument("out", type=PATH)
+@CACHE
+@click.option("--processes", default=2, show_default=True, help="Each takes a core and 1.2 GB.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--compile", "compiled", is_flag=True, help="A third faster; needs a C++ compiler.")
+def data_speak(texts: Path, out: Path, cache: Path, **flags: Any) -> None:
+    """Let the teacher say TEXTS into the folder OUT; an interrupted run goes on where it was."""
+    from glmtts.commands.data import speak
+
+    click.echo(speak(texts, out, cache, **flags))
+
+
+@data.command("whisper")
+@click.argument("out", type=PATH)
+@CACHE
+def data_whisper(out: Path, cache: Path) -> None:
+    """Write OUT (.safetensors), the encoder that the speech tokenizer starts from."""
+    from glmtts.commands.data import whisper
+
+    whisper(out, cache)
+    click.echo(f"Whisper-base's encoder is in {out}")
+
+
+@data.command("encode")
+@click.argument("source", type=PATH)
+@click.argument("out", type=PATH)
+@click.option(
+    "--stage",
+    type=click.Choice(["audio", "tokens"]),
+    required=True,
+    help="audio: SOURCE is a manifest; tokens: SOURCE is a folder of audio shards.",
+)
+@click.option("--tokenizer", type=PATH, help="Folder of the speech tokenizer (tokens).")
+@click.option("--speaker", type=PATH, help="Folder of the speaker encoder (tokens).")
+@click.option("--workers", default=2, show_default=True, help="Processes (audio).")
+def data_encode(
+    source: Path, out: Path, stage: str, tokenizer: Path | None, speaker: Path | None, workers: int
+) -> None:
+    """Encode SOURCE into the shards of OUT; complete shards are kept."""
+    from glmtts.commands.data import encode_audio, encode_tokens
+
+    if stage == "audio":
+        click.echo(encode_audio(source, out, workers))
+    else:
+        click.echo(encode_tokens(source, out, tokenizer, speaker))
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1, default=str))

@@ -1,0 +1,1 @@
+"""What the commands of `glmtts` do, one file each; `glmtts.cli` parses and calls them."""

@@ -1,0 +1,65 @@
+"""`glmtts data …`: from packages and a teacher to training shards, one function a command."""
+
+from pathlib import Path
+
+from glmtts.errors import BadInput
+
+
+def texts(out: Path, cache: Path, *, zh: int, en: int, mix: int, seed: int) -> int:
+    """Write the texts that are to be spoken; returns their number."""
+    from glmtts.data.texts import build, write_texts
+
+    made = build(cache, zh=zh, en=en, mix=mix, seed=seed)
+    write_texts(out, made)
+    return len(made)
+
+
+def speak(texts: Path, out: Path, cache: Path, *, processes: int, seed: int, compiled: bool) -> str:
+    """Let the teacher say the texts; returns a line about the clips."""
+    from glmtts.data.teacher import speak
+    from glmtts.data.texts import read_texts
+
+    count, hours = speak(
+        read_texts(texts), out, cache, processes=processes, seed=seed, compiled=compiled
+    )
+    return f"{count} clips, {hours:.2f} hours, are in {out}"
+
+
+def whisper(out: Path, cache: Path) -> None:
+    """Write the encoder weights that the nano speech tokenizer starts from."""
+    from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
+
+    from glmtts.data.whisper import whisper_base_encoder
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(whisper_base_encoder(cache), out)
+
+
+def encode_audio(manifest: Path, out: Path, workers: int) -> str:
+    """Manifest to shards of sound and pitch; returns a line about what was written."""
+    from glmtts.data.encode import encode_audio
+
+    counts = encode_audio(manifest, out, workers=workers)
+    return ", ".join(f"{split}: {count} clips" for split, count in counts.items())
+
+
+def encode_tokens(source: Path, out: Path, tokenizer: Path | None, speaker: Path | None) -> str:
+    """Shards of sound to shards of tokens, mels and speaker vectors."""
+    from glmtts import checkpoint
+    from glmtts.data.encode import encode_tokens
+    from glmtts.speaker import SpeakerEncoder
+    from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
+
+    if tokenizer is None or speaker is None:
+        raise BadInput(
+            "Encoding tokens needs --tokenizer and --speaker, the folders of the two components. "
+            "Train the first with: glmtts train tokenizer"
+        )
+    encode_tokens(
+        source,
+        out,
+        checkpoint.load(SpeechTokenizer, tokenizer),
+        checkpoint.load(TokenizerHeads, tokenizer / "heads"),
+        checkpoint.load(SpeakerEncoder, speaker),
+    )
+    return f"Shards are in {out}"

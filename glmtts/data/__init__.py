@@ -1,0 +1,1 @@
+"""Making and reading training data: texts, teacher speech, manifests, encoded shards, batches."""

@@ -1,0 +1,161 @@
+"""Manifest to training shards, in two passes, because the speech tokenizer is itself trained on the first.
+
+1. `encode_audio`: clips of a manifest -> shards with samples, F0 and units (tokenizer, vocoder).
+2. `encode_tokens`: those shards -> shards with speech tokens, the phoneme spoken at each token,
+   mels and speaker vectors (language model, flow). Compact: 15 MB an hour, nearly all of it mel.
+
+Both write whole shards and skip those that are complete, so a killed run goes on where it was.
+"""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from glmtts.audio import Audio, AudioSpec, log_mel
+from glmtts.data.audio_batches import CTC_CLASS
+from glmtts.data.manifest import Utterance, read_clips, read_manifest, split_of
+from glmtts.data.pitch import track_pitch
+from glmtts.data.shards import Clip, Corpus, quantise_mel, write_shard
+from glmtts.data.teacher_units import corpus_units
+from glmtts.speaker import SpeakerEncoder
+from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads, ctc_align
+
+T = TypeVar("T")
+CLIPS_PER_SHARD = 1_000
+
+
+def encode_audio(
+    manifest: Path, out: Path, spec: AudioSpec = AudioSpec(), workers: int = 2
+) -> dict[str, int]:
+    """Write `out/train`, `out/valid_text` and `out/valid_speaker` shards with `audio` and `f0`.
+
+    Returns:
+        Clips written for each split.
+
+    Raises:
+        BadInput: the manifest or an archive it names is missing.
+        BadAudio: a clip cannot be decoded.
+    """
+    splits: dict[str, list[Utterance]] = {"train": [], "valid_text": [], "valid_speaker": []}
+    for record in read_manifest(manifest):
+        splits[split_of(record.text, record.speaker)].append(record)
+    jobs: list[tuple[Path, Path, int, list[Utterance], AudioSpec]] = []
+    for name, records in splits.items():
+        records.sort(key=lambda r: (r.shard, r.file))
+        for index, part in enumerate(_chunks(records, CLIPS_PER_SHARD)):
+            if not (out / name / f"shard-{index:05d}.jsonl").exists():
+                jobs.append((manifest.parent, out / name, index, part, spec))
+    with ProcessPoolExecutor(workers) as pool:
+        list(tqdm(pool.map(_audio_shard, jobs), total=len(jobs), unit="shard", desc="audio"))
+    return {name: len(records) for name, records in splits.items()}
+
+
+def _audio_shard(job: tuple[Path, Path, int, list[Utterance], AudioSpec]) -> None:
+    folder, out, index, records, spec = job
+    clips: list[Clip] = []
+    arrays: dict[str, list[np.ndarray]] = {"audio": [], "f0": []}
+    for record, audio in read_clips(folder, records):
+        samples = audio.resampled(spec.sample_rate).samples.numpy()
+        samples = samples[: len(samples) // spec.samples_per_token * spec.samples_per_token]
+        pcm = np.clip(np.round(samples * 32767.0), -32768, 32767).astype(np.int16)
+        units = tuple((surface, tuple(phones)) for surface, phones in corpus_units(asdict(record)))
+        seconds = len(pcm) / spec.sample_rate
+        clips.append(Clip(record.file, record.lang, record.speaker, record.text, units, seconds))
+        arrays["audio"].append(pcm)
+        arrays["f0"].append(track_pitch(pcm, spec.sample_rate, spec.hop_length))
+    write_shard(out, index, clips, arrays)
+
+
+def encode_tokens(
+    source: Path,
+    out: Path,
+    tokenizer: SpeechTokenizer,
+    heads: TokenizerHeads,
+    speaker: SpeakerEncoder,
+    spec: AudioSpec = AudioSpec(),
+    batch_seconds: float = 60.0,
+) -> None:
+    """Write shards with `tokens`, `alignment`, `mel` and `speaker` for the shards in `source`.
+
+    Raises:
+        BadInput: `source` holds no shards.
+    """
+    corpus = Corpus(source)
+    for index, part in enumerate(
+        tqdm(list(_chunks(range(len(corpus)), CLIPS_PER_SHARD)), unit="shard", desc=str(source))
+    ):
+        if (out / f"shard-{index:05d}.jsonl").exists():
+            continue
+        arrays: dict[str, list[np.ndarray]] = {k: [] for k in ("tokens", "alignment", "mel")}
+        sounds: list[Audio] = []
+        for batch in _by_seconds(corpus, part, batch_seconds, spec.sample_rate):
+            samples = [torch.from_numpy(corpus.array("audio", i) / np.float32(32768)) for i in batch]
+            rows = tokens_and_alignment(
+                tokenizer, heads, samples, [_labels(corpus.clips[i]) for i in batch]
+            )
+            for sound, (tokens, alignment) in zip(samples, rows, strict=True):
+                arrays["tokens"].append(tokens)
+                arrays["alignment"].append(alignment)
+                arrays["mel"].append(quantise_mel(log_mel(sound, spec)))
+                sounds.append(Audio(sound, spec.sample_rate))
+        arrays["speaker"] = list(speaker.embed_batch(sounds).numpy())
+        write_shard(out, index, [corpus.clips[i] for i in part], arrays)
+
+
+@torch.inference_mode()
+def tokens_and_alignment(
+    tokenizer: SpeechTokenizer,
+    heads: TokenizerHeads,
+    samples: Sequence[Tensor],
+    labels: Sequence[Sequence[int]],
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Speech tokens of each sound and, for each token, the index of the label spoken then (-1 unknown).
+
+    Args:
+        tokenizer: Its rate is that of `samples`.
+        heads: The CTC head trained with it.
+        samples: (N,) each, a multiple of the token length.
+        labels: CTC classes of each sound.
+    """
+    lengths = torch.tensor([len(s) for s in samples])
+    padded = torch.nn.utils.rnn.pad_sequence(list(samples), batch_first=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=tokenizer.quantizer.weight.device.type == "cpu"):
+        x, mask = tokenizer.features(padded.to(tokenizer.quantizer.weight), lengths)
+    ids = tokenizer.quantizer.ids(x.float())
+    codes = torch.nn.functional.embedding(ids, tokenizer.quantizer.weight)
+    scores = heads.phoneme_scores(codes)
+    rows: list[tuple[np.ndarray, np.ndarray]] = []
+    for row, count in enumerate(mask.sum(1).tolist()):
+        path = ctc_align(scores[row, :count], labels[row]) or [-1] * count
+        rows.append((ids[row, :count].cpu().numpy(), np.asarray(path)))
+    return rows
+
+
+def _labels(clip: Clip) -> list[int]:
+    return [CTC_CLASS[phone] for _, phones in clip.units for phone in phones]
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterable[list[T]]:
+    iterator = iter(items)
+    while part := list(islice(iterator, size)):
+        yield part
+
+
+def _by_seconds(
+    corpus: Corpus, indices: Sequence[int], seconds: float, rate: int
+) -> Iterable[list[int]]:
+    part: list[int] = []
+    for i in indices:
+        if part and sum(corpus.length("audio", j) for j in (*part, i)) > seconds * rate:
+            yield part
+            part = []
+        part.append(i)
+    yield part

@@ -1,0 +1,565 @@
+"""Text ids to speech tokens by next-token prediction. Read TextToSpeechTokens.generate first.
+
+Layout of a sequence (spec §2.1): the text of every prompt turn, the target text, BOA, the speech of
+every prompt turn, then the target's speech until the end id. Only speech ids and the end are ever
+predicted, so only those rows of the head are computed; in logits and labels, class `i` is speech
+token `i` and class `speech_count` is the end.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glmtts.errors import BadInput
+from glmtts.nn.llama import Llama, LlamaConfig
+from glmtts.sampling import Sampling, draw
+from glmtts.voice import Prompt
+
+Finish = Literal["stop", "length", "repetition", "silence"]
+"""How a generation ended: by the end id, at its longest, in a loop, in a long silence."""
+
+SHORTEST_BUDGET = 25
+"""Speech tokens that even a text of one id may take (1 s at 25 tokens a second)."""
+
+
+@dataclass(frozen=True)
+class LMConfig:
+    """What the language model is; the defaults are the official sizes.
+
+    Attributes:
+        speech_start: Vocabulary id of speech token 0 (ATS).
+        end_id: Id that ends the speech (EOA).
+        begin_audio_id: Id between text and speech (BOA).
+        pad_id: Fills rows; never attended to.
+        vocab_size: Text, special and speech ids together.
+        speech_count: Number of speech tokens.
+        hidden_size: Width D.
+        layers: Number of layers.
+        heads: Query heads.
+        kv_heads: Key and value heads.
+        head_dim: Width of a head.
+        ffn_size: Width of the feed-forward layers.
+        rope_theta: Base of the rotary angles.
+        rms_eps: Epsilon of the norms.
+        tied: Whether the head is the embedding.
+        min_ratio: Speech tokens a text id needs at least; the end is forbidden before.
+        max_ratio: Speech tokens a text id gets at most; generation is cut there.
+        max_context: Positions a sequence may have.
+        align_layer: Layer whose head `align_head` follows the text, or None.
+        align_head: Query head that is trained to look at the text being spoken, or None.
+        silence_ids: Speech tokens that are silence, for the runaway guard.
+    """
+
+    speech_start: int
+    end_id: int
+    begin_audio_id: int
+    pad_id: int
+    vocab_size: int = 98_304
+    speech_count: int = 32_768
+    hidden_size: int = 2_048
+    layers: int = 28
+    heads: int = 16
+    kv_heads: int = 4
+    head_dim: int = 128
+    ffn_size: int = 6_144
+    rope_theta: float = 10_000.0
+    rms_eps: float = 1e-5
+    tied: bool = True
+    min_ratio: float = 2.0
+    max_ratio: float = 20.0
+    max_context: int = 8_192
+    align_layer: int | None = None
+    align_head: int | None = None
+    silence_ids: tuple[int, ...] = ()
+
+    @property
+    def llama(self) -> LlamaConfig:
+        """The sizes of the decoder."""
+        return LlamaConfig(
+            self.vocab_size, self.hidden_size, self.layers, self.heads, self.kv_heads,
+            self.head_dim, self.ffn_size, self.rope_theta, self.rms_eps,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LMBatch:
+    """Packed training rows: several documents one behind the other, padded at the end.
+
+    Attributes:
+        ids: (B, L) int64 vocabulary ids.
+        positions: (B, L) int64, counting from 0 in each document.
+        documents: (B, L) int64 number of the document a position belongs to, -1 in the padding.
+        labels: (B, L) int64 class the position predicts (speech token, or `speech_count` for the
+            end), -1 where it predicts nothing.
+        align: (B, L) int64 column of the text id that is spoken by the token this position
+            predicts, -1 where that is not known.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    documents: Tensor
+    labels: Tensor
+    align: Tensor
+
+    def to(self, device: torch.device | str) -> "LMBatch":
+        """The same batch on `device`."""
+        parts = (self.ids, self.positions, self.documents, self.labels, self.align)
+        return LMBatch(*(part.to(device, non_blocking=True) for part in parts))
+
+    @property
+    def tokens(self) -> int:
+        """Positions that are not padding."""
+        return int((self.documents >= 0).sum())
+
+    def mask(self) -> Tensor:
+        """(B, L, L) bool: a position sees itself and the past of its own document."""
+        same = self.documents[:, :, None] == self.documents[:, None, :]
+        return same.tril_()
+
+
+@dataclass(frozen=True)
+class Guard:
+    """When a stream of speech tokens counts as run away. Lengths are tokens, 25 a second.
+
+    Attributes:
+        same: Longest run of one token that is not silence.
+        pattern: Longest stretch that only repeats the tokens one period earlier.
+        periods: Longest period looked for.
+        silence: Longest run of silence tokens.
+    """
+
+    same: int = 12
+    pattern: int = 38
+    periods: int = 40
+    silence: int = 30
+
+
+class RunawayGuard:
+    """Watches tokens as they come; the caller holds one a stream."""
+
+    def __init__(self, silence_ids: Sequence[int] = (), guard: Guard = Guard()) -> None:
+        """`silence_ids` are the tokens that mean silence.
+
+        Without them a run of any token may be a pause, and is allowed the length of one.
+        """
+        self.silence_ids = frozenset(silence_ids)
+        self.guard = guard if silence_ids else replace(guard, same=max(guard.same, guard.silence))
+        self.quiet = 0
+        self.past: list[int] = []
+        self.runs = [0] * guard.periods
+
+    def push(self, token: int) -> Finish | None:
+        """Take the next token; what is wrong with the stream, or None."""
+        if token in self.silence_ids:  # a pause is no loop, however regular
+            self.quiet += 1
+            self.past.clear()
+            self.runs = [0] * self.guard.periods
+            return "silence" if self.quiet > self.guard.silence else None
+        self.quiet = 0
+        past = self.past
+        for period in range(1, self.guard.periods + 1):
+            same = period <= len(past) and past[-period] == token
+            self.runs[period - 1] = self.runs[period - 1] + 1 if same else 0
+        past.append(token)
+        if self.runs[0] >= self.guard.same or max(self.runs) >= self.guard.pattern:
+            return "repetition"
+        return None
+
+    def tail(self) -> int:
+        """Tokens at the end of the stream that are only the loop or the silence."""
+        return self.quiet if self.quiet else max(self.runs)
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """A group of utterances drawn for one text, for policy-gradient training.
+
+    Attributes:
+        sequence: (P,) vocabulary ids before the speech (text, BOA and prompt speech).
+        tokens: (B, S) classes drawn: speech tokens, then `speech_count` for the end; 0 behind it.
+        lengths: (B,) speech tokens of each row, without the end.
+        logprobs: (B, S) log-probability of each draw under the model at temperature 1.
+        masks: (B, S) true where something was drawn (the end included).
+        finish: How each row ended.
+        shortest: Draws before which the end was forbidden.
+    """
+
+    sequence: Tensor
+    tokens: Tensor
+    lengths: Tensor
+    logprobs: Tensor
+    masks: Tensor
+    finish: tuple[Finish, ...]
+    shortest: int
+
+    def speech(self, row: int) -> list[int]:
+        """The speech tokens of one row."""
+        return [int(token) for token in self.tokens[row, : int(self.lengths[row])]]
+
+
+class Generation(Iterator[int]):
+    """One utterance being spoken: iterate for its speech tokens, then see how it ended.
+
+    Attributes:
+        tokens: Speech tokens so far.
+        finish_reason: None while it runs.
+    """
+
+    def __init__(
+        self,
+        lm: "TextToSpeechTokens",
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling,
+        rng: torch.Generator,
+    ) -> None:
+        """Check the lengths; the first token costs the reading of the prompt."""
+        sequence = lm.sequence(text_ids, prompt)
+        self.tokens: list[int] = []
+        self.finish_reason: Finish | None = None
+        self.shortest, self.longest = lm.bounds(len(text_ids), len(sequence))
+        self._lm, self._sampling, self._rng = lm, sampling, rng
+        self._guard = RunawayGuard(lm.config.silence_ids)
+        self._next = torch.tensor([sequence], device=lm.device)  # (1, P), later (1, 1)
+        self._cache = lm.model.cache(1, len(sequence) + self.longest)
+
+    @property
+    def runaway(self) -> int:
+        """Tokens at the end that are only a loop or a silence."""
+        return self._guard.tail()
+
+    @torch.inference_mode()
+    def __next__(self) -> int:
+        """The next speech token."""
+        if self.finish_reason is None and len(self.tokens) >= self.longest:
+            self.finish_reason = "length"
+        if self.finish_reason is not None:
+            raise StopIteration
+        end = self._lm.config.speech_count
+        hidden, _ = self._lm.model(self._next, cache=self._cache)
+        logits = self._lm.logits(hidden[:, -1]).float()  # (1, classes)
+        if len(self.tokens) < self.shortest:
+            logits[:, end] = float("-inf")
+        recent = self.tokens[-max(1, self._sampling.repetition_window) :]
+        history = torch.tensor([recent], dtype=torch.long, device=logits.device)
+        token = int(draw(logits, history, self._sampling, self._rng))
+        if token == end:
+            self.finish_reason = "stop"
+            raise StopIteration
+        self.tokens.append(token)
+        self.finish_reason = self._guard.push(token)
+        self._next = torch.tensor([[token + self._lm.config.speech_start]], device=logits.device)
+        return token
+
+
+class TextToSpeechTokens(nn.Module):
+    """The language model of the system."""
+
+    config_type: ClassVar[type[LMConfig]] = LMConfig
+
+    def __init__(self, config: LMConfig) -> None:
+        """Build with random weights."""
+        super().__init__()
+        self.config = config
+        self.model = Llama(config.llama)
+        self.lm_head = (
+            None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.embed_tokens.weight.device
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of the speech tokens and the end: (..., D) -> (..., speech_count + 1)."""
+        c = self.config
+        head = self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
+        speech = F.linear(hidden, head[c.speech_start : c.speech_start + c.speech_count])
+        return torch.cat([speech, F.linear(hidden, head[c.end_id : c.end_id + 1])], -1)
+
+    def forward(
+        self, batch: LMBatch, align_weight: float = 0.0, label_smoothing: float = 0.0
+    ) -> dict[str, Tensor]:
+        """`loss`, under the name that data-parallel wrappers call."""
+        return self.loss(batch, align_weight, label_smoothing)
+
+    def loss(
+        self, batch: LMBatch, align_weight: float = 0.0, label_smoothing: float = 0.0
+    ) -> dict[str, Tensor]:
+        """Next-token loss over speech and end, and guided attention where the model has it.
+
+        The aligned head is trained with cross-entropy: from each position that predicts a speech
+        token it should look at the text id which that token speaks (guided attention, Tachibana
+        et al. 2018, with true alignments instead of a diagonal).
+
+        Args:
+            batch: Packed rows.
+            align_weight: Factor of the alignment loss.
+            label_smoothing: Share of the target mass spread over all classes.
+
+        Returns:
+            Scalars: "loss" to be minimised, "nll" (nat per token, without smoothing), "top1" and
+            "top10" accuracy, and with an aligned head "align" (nat) and "align_top1".
+        """
+        c = self.config
+        mask = batch.mask()
+        aligned = c.align_layer is not None and align_weight > 0
+        hidden, tapped = self.model(
+            batch.ids, positions=batch.positions, mask=mask,
+            tap=c.align_layer if aligned else None,
+        )  # fmt: skip
+        chosen = batch.labels >= 0
+        labels = batch.labels[chosen]
+        logits = self.logits(hidden[chosen]).float()  # (B, L, D) -> (n, D) -> (n, classes)
+        loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        out = {"loss": loss}
+        with torch.no_grad():
+            target = logits.gather(-1, labels[:, None])
+            out["nll"] = loss.detach()
+            if label_smoothing:
+                out["nll"] = (logits.logsumexp(-1) - target[:, 0]).mean()
+            better = (logits > target).sum(-1)
+            out["top1"] = (better < 1).float().mean()
+            out["top10"] = (better < 10).float().mean()
+        if tapped is not None:
+            scores = self._align_scores(tapped, batch.positions).masked_fill(~mask, float("-inf"))
+            known = batch.align >= 0
+            target = batch.align[known]
+            scores = scores[known]  # (B, L, L) -> (m, L)
+            align = F.cross_entropy(scores, target) if len(target) else scores.sum() * 0.0
+            out["loss"] = loss + align_weight * align
+            out["align"] = align.detach()
+            out["align_top1"] = (scores.detach().argmax(-1) == target).float().mean()
+        return out
+
+    def _align_scores(self, tapped: Tensor, positions: Tensor) -> Tensor:
+        """(B, L, D) input of the aligned layer -> (B, L, L) scores of its aligned head."""
+        c = self.config
+        assert c.align_layer is not None
+        attention = self.model.layers[c.align_layer].self_attn
+        cos, sin = self.model.rotary(positions, torch.float32)
+        return attention.scores(tapped, cos, sin, c.align_head or 0)  # pyright: ignore
+
+    def sequence(self, text_ids: Sequence[int], prompt: Prompt) -> list[int]:
+        """Vocabulary ids of everything before the target's speech (spec §2.1).
+
+        Raises:
+            BadInput: no text, or ids the model does not have.
+        """
+        c = self.config
+        texts = [i for turn in prompt.turns for i in turn.text_ids]
+        speech = [i for turn in prompt.turns for i in turn.speech_tokens]
+        if not text_ids:
+            raise BadInput("There is no text to speak: text_ids is empty.")
+        if not all(0 <= i < c.vocab_size for i in (*texts, *text_ids)):
+            raise BadInput(
+                f"A text id is outside 0..{c.vocab_size - 1}. Use the text tokenizer of this model."
+            )
+        if not all(0 <= i < c.speech_count for i in speech):
+            raise BadInput(
+                f"A speech token of the prompt is outside 0..{c.speech_count - 1}. Was the voice "
+                "made with another model? Make it again from its audio."
+            )
+        return [*texts, *text_ids, c.begin_audio_id, *(i + c.speech_start for i in speech)]
+
+    def bounds(self, text_length: int, context: int) -> tuple[int, int]:
+        """Fewest and most speech tokens for a text (spec §2.2).
+
+        Args:
+            text_length: Ids of the target text.
+            context: Positions already taken by text and prompt.
+
+        Raises:
+            BadInput: the context has no room left.
+        """
+        c = self.config
+        room = c.max_context - context
+        longest = min(max(math.ceil(text_length * c.max_ratio), SHORTEST_BUDGET), room)
+        if longest <= 0:
+            raise BadInput(
+                f"Text and prompt take {context} positions, the model has {c.max_context}. Split "
+                "the text into sentences or use a shorter reference."
+            )
+        return min(int(text_length * c.min_ratio), longest), longest
+
+    def generate(
+        self,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling = Sampling(),
+        *,
+        rng: torch.Generator | None = None,
+    ) -> Generation:
+        """Speak: yields speech tokens 0..speech_count-1 one at a time.
+
+        A stream cannot take back what it gave, so a runaway (a loop, a long silence) ends it early;
+        `generate_checked` tries again instead.
+
+        Args:
+            text_ids: (T,) the sentence.
+            prompt: The voice, and what it has just said.
+            sampling: How tokens are drawn.
+            rng: Generator on the model's device; by default one seeded with `sampling.seed`.
+
+        Returns:
+            An iterator whose `finish_reason` tells afterwards how it ended.
+
+        Raises:
+            BadInput: nothing to speak, foreign ids, or too long for the context.
+        """
+        return Generation(self, text_ids, prompt, sampling, rng or self.generator(sampling.seed))
+
+    def generate_checked(
+        self,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling = Sampling(),
+        *,
+        rng: torch.Generator | None = None,
+    ) -> tuple[list[int], Finish]:
+        """Speak a whole sentence, trying again (`sampling.retries` times) when it runs away.
+
+        Args:
+            text_ids: (T,) the sentence.
+            prompt: The voice, and what it has just said.
+            sampling: How tokens are drawn; attempt n draws on from where attempt n - 1 stopped, so
+                a seed still decides everything.
+            rng: As for `generate`.
+
+        Returns:
+            The tokens of the first attempt that ended by itself and "stop"; else those of the best
+            attempt (ending in silence, cut at the length, looping; the longest of equals) without
+            the loop or silence it ended in, and its reason.
+
+        Raises:
+            BadInput: as for `generate`.
+        """
+        rng = rng or self.generator(sampling.seed)
+        order: list[Finish] = ["repetition", "length", "silence", "stop"]
+        best: tuple[int, int] = (-1, -1)
+        result: tuple[list[int], Finish] = ([], "length")
+        for attempt in range(1 + max(0, sampling.retries)):
+            if attempt and sampling.temperature == 0:  # the likeliest tokens are always the same
+                break
+            generation = self.generate(text_ids, prompt, sampling, rng=rng)
+            tokens = list(generation)
+            reason = generation.finish_reason
+            assert reason is not None
+            if reason in ("repetition", "silence"):
+                tokens = tokens[: len(tokens) - generation.runaway]
+            if (rank := (order.index(reason), len(tokens))) > best:
+                best, result = rank, (tokens, reason)
+            if reason == "stop":
+                break
+        return result
+
+    @torch.no_grad()  # not inference mode: `log_probs` differentiates through what is drawn here
+    def generate_group(
+        self,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling = Sampling(),
+        *,
+        size: int,
+        rng: torch.Generator | None = None,
+    ) -> Rollouts:
+        """Draw `size` utterances of one text side by side; the prompt is read once.
+
+        There is no runaway guard here: what ran away shall be seen by the reward.
+
+        Raises:
+            BadInput: as for `generate`.
+        """
+        c, rng = self.config, rng or self.generator(sampling.seed)
+        end = c.speech_count
+        before = self.sequence(text_ids, prompt)
+        sequence = torch.tensor(before, device=self.device)
+        shortest, longest = self.bounds(len(text_ids), len(before))
+        cache = self.model.cache(1, len(before) + longest)
+        hidden, _ = self.model(sequence[None], cache=cache)
+        cache, hidden = cache.repeated(size), hidden[:, -1:].expand(size, -1, -1)
+        tokens = torch.full((size, longest), -1, device=self.device)
+        logprobs = torch.zeros(size, longest, device=self.device)
+        running = torch.ones(size, dtype=torch.bool, device=self.device)
+        for step in range(longest):
+            logits = self.logits(hidden[:, -1]).float()
+            if step < shortest:
+                logits[:, end] = float("-inf")
+            token = draw(logits, tokens[:, :step], sampling, rng)
+            chosen = logits.log_softmax(-1).gather(-1, token[:, None])[:, 0]
+            tokens[:, step] = torch.where(running, token, -1)
+            logprobs[:, step] = torch.where(running, chosen, 0.0)
+            running = running & (token != end)
+            if step + 1 == longest or not bool(running.any()):
+                break
+            shown = torch.where(token == end, 0, token) + c.speech_start
+            hidden, _ = self.model(shown[:, None], cache=cache)
+        masks = tokens >= 0
+        width = int(masks.sum(-1).max())
+        tokens, masks, logprobs = tokens[:, :width], masks[:, :width], logprobs[:, :width]
+        ended = (tokens == end).any(-1)
+        return Rollouts(
+            sequence=sequence, tokens=tokens.clamp(min=0), lengths=masks.sum(-1) - ended.long(),
+            logprobs=logprobs, masks=masks,
+            finish=tuple("stop" if bool(e) else "length" for e in ended), shortest=shortest,
+        )  # fmt: skip
+
+    def log_probs(self, rollouts: Rollouts) -> Tensor:
+        """Log-probability of each draw under the present weights, with gradient: (B, S).
+
+        Zero where nothing was drawn. Equals `rollouts.logprobs` for the weights that drew them.
+        """
+        c, (rows, width) = self.config, rollouts.tokens.shape
+        shown = rollouts.tokens[:, :-1].clamp(max=c.speech_count - 1) + c.speech_start
+        ids = torch.cat([rollouts.sequence.expand(rows, -1), shown], 1)  # (B, P + S - 1)
+        hidden, _ = self.model(ids)
+        logits = self.logits(hidden[:, -width:]).float()  # (B, S, classes)
+        early = torch.arange(width, device=ids.device) < rollouts.shortest
+        end = torch.arange(c.speech_count + 1, device=ids.device) == c.speech_count
+        logits = logits.masked_fill(early[:, None] & end, float("-inf"))
+        chosen = logits.log_softmax(-1).gather(-1, rollouts.tokens[..., None])[..., 0]
+        return torch.where(rollouts.masks, chosen, 0.0)
+
+    @torch.inference_mode()
+    def alignment(self, text_ids: Sequence[int], prompt: Prompt, tokens: Sequence[int]) -> Tensor:
+        """Where the aligned head looks while each speech token is predicted: (S, T).
+
+        Rows sum to at most 1; the rest goes to the prompt and to speech.
+
+        Args:
+            text_ids: (T,) the sentence.
+            prompt: The prompt it was spoken with.
+            tokens: (S,) its speech tokens.
+
+        Raises:
+            BadInput: this model has no aligned head, or nothing was spoken.
+        """
+        c = self.config
+        if c.align_layer is None or not tokens:
+            raise BadInput(
+                "An alignment needs speech tokens and a model trained with align_layer and "
+                "align_head."
+            )
+        before = self.sequence(text_ids, prompt)
+        ids = torch.tensor([[*before, *(i + c.speech_start for i in tokens[:-1])]]).to(self.device)
+        _, tapped = self.model(ids, tap=c.align_layer)
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]
+        scores = self._align_scores(tapped, positions)[0]  # (L, L)
+        scores = scores.masked_fill(~torch.ones_like(scores, dtype=torch.bool).tril(), -math.inf)
+        begin = sum(len(turn.text_ids) for turn in prompt.turns)
+        return scores[-len(tokens) :].softmax(-1)[:, begin : begin + len(text_ids)]
+
+    def generator(self, seed: int | None) -> torch.Generator:
+        """A generator on the model's device, seeded with `seed` or, without one, at random."""
+        rng = torch.Generator(self.device)
+        if seed is None:
+            rng.seed()
+        else:
+            rng.manual_seed(seed)
+        return rng

@@ -1,0 +1,92 @@
+"""Vector quantisation with an EMA codebook, commitment loss and dead-code restart (van den Oord 2017).
+
+The codebook is not trained by gradient: each code follows the running mean of the vectors that chose
+it (decay 0.99). A code that stopped being chosen restarts at a vector of the current batch.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class EMAQuantizer(nn.Module):
+    """Nearest-neighbour codes for D-dimensional vectors.
+
+    The parameter names (`weight`, `ema_count`, `ema_weight`) are those of the official tokenizer,
+    which holds them beside each other; see `SpeechTokenizer`.
+    """
+
+    def __init__(self, codes: int, dim: int, decay: float = 0.99) -> None:
+        """Make `codes` entries of `dim` numbers."""
+        super().__init__()
+        self.decay = decay
+        self.weight = nn.Parameter(torch.randn(codes, dim), requires_grad=False)
+        self.register_buffer("ema_count", torch.ones(codes))
+        self.register_buffer("ema_weight", self.weight.detach().clone())
+        self.ema_count: Tensor
+        self.ema_weight: Tensor
+
+    def ids(self, x: Tensor) -> Tensor:
+        """Index of the nearest code by squared distance: (..., D) -> (...)."""
+        flat = x.reshape(-1, x.shape[-1]).float()
+        codes = self.weight.float()
+        distance = codes.square().sum(1) - 2.0 * flat @ codes.T  # + |x|^2, the same for every code
+        return distance.argmin(1).reshape(x.shape[:-1])
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantise for training.
+
+        Args:
+            x: (B, S, D) vectors.
+            mask: (B, S) True where x is real.
+
+        Returns:
+            Straight-through codes (B, S, D), ids (B, S), and the commitment loss (a scalar).
+        """
+        ids = self.ids(x)
+        codes = F.embedding(ids, self.weight)
+        commitment = F.mse_loss(x[mask], codes[mask].detach())
+        return x + (codes - x).detach(), ids, commitment
+
+    @torch.no_grad()
+    def update(self, x: Tensor, ids: Tensor) -> None:
+        """Move the codes towards the vectors that chose them: x (n, D), ids (n,)."""
+        x = x.detach().float()
+        count = torch.zeros_like(self.ema_count).index_add_(0, ids, torch.ones_like(x[:, 0]))
+        total = torch.zeros_like(self.ema_weight).index_add_(0, ids, x)
+        self.ema_count.mul_(self.decay).add_(count, alpha=1.0 - self.decay)
+        self.ema_weight.mul_(self.decay).add_(total, alpha=1.0 - self.decay)
+        self.weight.copy_(self.ema_weight / self.ema_count.clamp(min=1e-5)[:, None])
+
+    @torch.no_grad()
+    def restart(self, x: Tensor, threshold: float = 0.05) -> int:
+        """Replace codes whose running count fell below `threshold` by random vectors of x (n, D).
+
+        Returns:
+            How many codes were replaced.
+        """
+        dead = (self.ema_count < threshold).nonzero()[:, 0]
+        dead = dead[torch.randperm(len(dead), device=dead.device)[: len(x) // 4]]
+        chosen = x.detach().float()[torch.randperm(len(x), device=x.device)[: len(dead)]]
+        self.weight[dead] = chosen
+        self.ema_weight[dead] = chosen
+        self.ema_count[dead] = 1.0
+        return len(dead)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, rounds: int = 10) -> None:
+        """Start from k-means over x (n, D): random vectors, then `rounds` of Lloyd's iteration."""
+        x = x.detach().float()
+        pick = torch.randperm(len(x), device=x.device)[: len(self.weight)]
+        repeats = -(-len(self.weight) // len(pick))
+        self.weight.copy_(x[pick].repeat(repeats, 1)[: len(self.weight)])
+        for _ in range(rounds):
+            ids = torch.cat([self.ids(part) for part in x.split(4096)])
+            count = torch.bincount(ids, minlength=len(self.weight)).float()
+            total = torch.zeros_like(self.weight).index_add_(0, ids, x)
+            used = count > 0
+            self.weight[used] = total[used] / count[used, None]
+            empty = (~used).nonzero()[:, 0]
+            self.weight[empty] = x[torch.randint(len(x), (len(empty),), device=x.device)]
+        self.ema_weight.copy_(self.weight)
+        self.ema_count.fill_(1.0)

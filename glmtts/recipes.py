@@ -1,0 +1,100 @@
+"""Named training configurations: functions that return a stage's `Config`, to be varied by flags.
+
+`nano` is what the bundled model was trained with, on the folders that `runs/nano.sh` makes;
+`tiny` runs through every line of a script in seconds, on any shards.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from glmtts.errors import BadInput
+
+STAGES = {
+    "tokenizer": "glmtts.train.speech_tokenizer",
+    "lm": "glmtts.train.lm",
+    "flow": "glmtts.train.flow",
+    "vocoder": "glmtts.train.vocoder",
+}
+"""The script of each stage of `glmtts train`."""
+
+AUDIO_TRAIN, AUDIO_VALID = "data/nano/audio/train", "data/nano/audio/valid_text"
+TOKENS_TRAIN, TOKENS_VALID = "data/nano/tokens/train", "data/nano/tokens/valid_text"
+
+
+def tokenizer_nano() -> Any:
+    """Speech tokenizer of glmtts-nano, from Whisper-base's encoder."""
+    from glmtts.train.speech_tokenizer import Config
+
+    whisper = Path("data/nano/whisper-base-encoder.safetensors")
+    return Config(AUDIO_TRAIN, AUDIO_VALID, whisper=whisper)
+
+
+def tokenizer_tiny() -> Any:
+    """Twenty steps with the quantiser from the tenth on."""
+    from glmtts.train.speech_tokenizer import Config
+
+    return Config(AUDIO_TRAIN, AUDIO_VALID, steps=20, vq_from=10, seconds_per_batch=10.0)
+
+
+def lm_nano() -> Any:
+    """Language model of glmtts-nano."""
+    from glmtts.train.lm import Config
+
+    return Config(TOKENS_TRAIN, Path("data/nano/text_tokenizer"), TOKENS_VALID)
+
+
+def lm_tiny() -> Any:
+    """Twenty steps of two rows."""
+    from glmtts.train.lm import Config
+
+    tokenizer = Path("data/nano/text_tokenizer")
+    return Config(TOKENS_TRAIN, tokenizer, TOKENS_VALID, steps=20, rows=2, warmup=5, valid_every=10)
+
+
+def flow_nano() -> Any:
+    """Flow of glmtts-nano."""
+    from glmtts.train.flow import Config
+
+    return Config(TOKENS_TRAIN, TOKENS_VALID)
+
+
+def flow_tiny() -> Any:
+    """Twenty steps of one or two rows."""
+    from glmtts.train.flow import Config
+
+    return Config(TOKENS_TRAIN, TOKENS_VALID, steps=20, frames_per_batch=400, warmup=5)
+
+
+def vocoder_nano() -> Any:
+    """Vocoder of glmtts-nano."""
+    from glmtts.train.vocoder import Config
+
+    return Config(AUDIO_TRAIN, AUDIO_VALID)
+
+
+def vocoder_tiny() -> Any:
+    """Twenty steps of two crops, the discriminator from the tenth on."""
+    from glmtts.train.vocoder import Config
+
+    return Config(AUDIO_TRAIN, AUDIO_VALID, steps=20, batch=2, warmup=5, adversarial_from=10)
+
+
+RECIPES: dict[str, dict[str, Callable[[], Any]]] = {
+    "tokenizer": {"nano": tokenizer_nano, "tiny": tokenizer_tiny},
+    "lm": {"nano": lm_nano, "tiny": lm_tiny},
+    "flow": {"nano": flow_nano, "tiny": flow_tiny},
+    "vocoder": {"nano": vocoder_nano, "tiny": vocoder_tiny},
+}
+
+
+def recipe(stage: str, name: str) -> Any:
+    """The `Config` of `stage` that is called `name`.
+
+    Raises:
+        BadInput: there is none; the message lists those there are.
+    """
+    known = RECIPES[stage]
+    if name not in known:
+        raise BadInput(f"No recipe {name!r} for {stage}. Known recipes: {', '.join(known)}.")
+    return known[name]()

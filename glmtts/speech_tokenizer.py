@@ -1,0 +1,271 @@
+"""Audio to speech tokens: a Whisper encoder, pooled to 25 Hz, and a vector quantiser. Read `encode` first.
+
+Official system (spec §5, paper §2.3): whisper-large-v3's first 16 layers, average pooling 2, 32,768
+codes, block mask of 4 s. The nano tokenizer is the same code around whisper-base with a projection
+before the quantiser. It is trained by recognising speech through the codes (CTC on phonemes) and by
+a pitch estimator that must read the F0 contour from them (`TokenizerHeads`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glmtts.audio import Audio, whisper_log_mel
+from glmtts.errors import BadAudio
+from glmtts.nn.quantizer import EMAQuantizer
+from glmtts.nn.whisper import WhisperEncoder
+
+
+@dataclass(frozen=True)
+class SpeechTokenizerConfig:
+    """What a speech tokenizer is.
+
+    Attributes:
+        n_mels: Mel bins Whisper hears (80; large-v3 128).
+        dim, heads, ffn, layers: The encoder's size; `layers` counts only those used.
+        positions: Rows of the position table; 1500 = 30 s, the longest segment encoded at once.
+        pooling: Frames (50 a second) averaged into one token: 2 = 25 Hz, 4 = 12.5 Hz.
+        codes: Codebook size.
+        code_dim: Dimensions of the quantised space; 0 = `dim` without a projection (official).
+        causal_block: Frames of the block-causal mask (official 200 = 4 s); None = non-causal.
+        causal_convs: Left-padded convolutions (GLM-4-Voice); official and nano False.
+        sample_rate: Rate the mel is computed at: 16000 as Whisper, or a multiple of 8000 above.
+    """
+
+    n_mels: int = 80
+    dim: int = 512
+    heads: int = 8
+    ffn: int = 2_048
+    layers: int = 4
+    positions: int = 1_500
+    pooling: int = 2
+    codes: int = 4_096
+    code_dim: int = 64
+    causal_block: int | None = None
+    causal_convs: bool = False
+    sample_rate: int = 24_000
+
+    @classmethod
+    def official(cls) -> "SpeechTokenizerConfig":
+        """The released tokenizer of zai-org/GLM-TTS (spec §1.3)."""
+        return cls(
+            n_mels=128, dim=1_280, heads=20, ffn=5_120, layers=16, codes=32_768, code_dim=0,
+            causal_block=200, sample_rate=16_000,
+        )  # fmt: skip
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Speech tokens per second of sound."""
+        return 50.0 / self.pooling
+
+
+class SpeechTokenizer(nn.Module):
+    """Whisper-VQ: audio -> speech token ids. State-dict names are the official ones."""
+
+    config_type: ClassVar[type[SpeechTokenizerConfig]] = SpeechTokenizerConfig
+
+    def __init__(self, config: SpeechTokenizerConfig) -> None:
+        """Build with random weights."""
+        super().__init__()
+        self.config = config
+        self.encoder = WhisperEncoder(
+            config.n_mels, config.dim, config.heads, config.ffn, config.layers, config.positions,
+            config.causal_convs,
+        )  # fmt: skip
+        self.projection = (
+            nn.Sequential(nn.LayerNorm(config.dim), nn.Linear(config.dim, config.code_dim))
+            if config.code_dim
+            else nn.Identity()
+        )
+        self.quantizer = EMAQuantizer(config.codes, config.code_dim or config.dim)
+
+    @property
+    def samples_per_token(self) -> int:
+        """Samples (at the tokenizer's own rate) covered by one token."""
+        return round(self.config.sample_rate / self.config.tokens_per_second)
+
+    def features(self, samples: Tensor, lengths: Tensor, frozen: int = -1) -> tuple[Tensor, Tensor]:
+        """Vectors to be quantised: `pooled` after the projection.
+
+        See `pooled` for the arguments; the second result is the mask (B, S) of real tokens.
+        """
+        x, mask = self.pooled(samples, lengths, frozen)
+        return self.projection(x), mask
+
+    def pooled(self, samples: Tensor, lengths: Tensor, frozen: int = -1) -> tuple[Tensor, Tensor]:
+        """The encoder's output at the token rate.
+
+        Args:
+            samples: (B, N) at the tokenizer's rate, zero-padded; N a multiple of the token length.
+            lengths: (B,) true lengths in samples.
+            frozen: Layers without gradient, see `WhisperEncoder`.
+
+        Returns:
+            (B, S, D) and the mask (B, S) of real tokens, ceil(length / token length).
+        """
+        config = self.config
+        with torch.no_grad(), torch.autocast(samples.device.type, enabled=False):
+            mel = whisper_log_mel(samples, config.n_mels, config.sample_rate)
+        keys_length = -(-lengths * 50 // config.sample_rate)
+        keys = torch.arange(mel.shape[1] // 2, device=samples.device) < keys_length[:, None]
+        x = self.encoder(mel, keys, config.causal_block, frozen)
+        x = F.avg_pool1d(x.transpose(1, 2).float(), config.pooling).transpose(1, 2)
+        count = -(-lengths // self.samples_per_token)
+        mask = torch.arange(x.shape[1], device=samples.device) < count[:, None]
+        return x, mask
+
+    @torch.no_grad()
+    def encode_batch(self, samples: Tensor, lengths: Tensor) -> list[Tensor]:
+        """Speech tokens of a padded batch of at most 30 s each: (B, N), (B,) -> B x (S,)."""
+        x, mask = self.features(samples, lengths)
+        ids = self.quantizer.ids(x)
+        return [row[keep] for row, keep in zip(ids, mask, strict=True)]
+
+    @torch.no_grad()
+    def encode(self, audio: Audio) -> list[int]:
+        """Speech tokens of a sound, 30 s at a time as the official system does.
+
+        Returns:
+            ceil(seconds * tokens_per_second) ids in [0, codes).
+
+        Raises:
+            BadAudio: the sound is empty.
+        """
+        samples = audio.resampled(self.config.sample_rate).samples.to(self.quantizer.weight)
+        if samples.numel() == 0:
+            raise BadAudio("Cannot turn an empty sound into speech tokens.")
+        segment = self.config.positions * self.config.sample_rate // 50
+        tokens: list[int] = []
+        for part in samples.split(segment):
+            pad = -len(part) % self.samples_per_token
+            padded = F.pad(part, (0, pad))[None]
+            length = torch.tensor([len(part)], device=part.device)
+            tokens += self.encode_batch(padded, length)[0].tolist()
+        return tokens
+
+
+@dataclass(frozen=True)
+class TokenizerHeadsConfig:
+    """The training heads. Attributes: `code_dim` of the codes, `dim` inside, CTC `classes` (blank
+    is 0), `layers` of convolution, `features` reconstructed (0 = none), `prior_scale`: how strongly
+    the label prior is divided out when phonemes are read or aligned."""
+
+    code_dim: int = 64
+    dim: int = 256
+    classes: int = 306
+    layers: int = 3
+    features: int = 0
+    prior_scale: float = 0.5
+
+
+class ConvBlock(nn.Module):
+    """Residual convolution over time: LayerNorm, Conv k=5, GELU, Linear."""
+
+    def __init__(self, dim: int) -> None:
+        """Build a block for (B, S, D)."""
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.conv = nn.Conv1d(dim, dim, 5, padding=2)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, S, D) -> (B, S, D)."""
+        y = self.conv(self.norm(x).transpose(1, 2)).transpose(1, 2)
+        return x + self.out(F.gelu(y))
+
+
+class TokenizerHeads(nn.Module):
+    """What the codes must tell: the phonemes (CTC) and the pitch (log F0 and voicing at 50 Hz)."""
+
+    config_type: ClassVar[type[TokenizerHeadsConfig]] = TokenizerHeadsConfig
+
+    def __init__(self, config: TokenizerHeadsConfig) -> None:
+        """Build with random weights."""
+        super().__init__()
+        self.config = config
+        self.speech_in = nn.Linear(config.code_dim, config.dim)
+        self.speech = nn.Sequential(*(ConvBlock(config.dim) for _ in range(config.layers)))
+        self.classes = nn.Linear(config.dim, config.classes)
+        self.pitch_in = nn.Linear(config.code_dim, config.dim)
+        self.pitch = nn.Sequential(*(ConvBlock(config.dim) for _ in range(2)))
+        self.pitch_out = nn.Linear(config.dim, 4)  # 2 frames x (log F0, voicing)
+        self.features = nn.Linear(config.code_dim, config.features) if config.features else None
+        self.register_buffer("log_prior", torch.full((config.classes,), 0.0))
+        self.log_prior: Tensor
+
+    def phoneme_logits(self, codes: Tensor) -> Tensor:
+        """(B, S, code dimensions) -> (B, S, classes), class 0 is the CTC blank."""
+        return self.classes(self.speech(self.speech_in(codes)))
+
+    def phoneme_scores(self, codes: Tensor) -> Tensor:
+        """Scores for reading and aligning: log-posterior less the scaled label prior, (B, S, classes)."""
+        log_probs = self.phoneme_logits(codes).float().log_softmax(-1)
+        return log_probs - self.config.prior_scale * self.log_prior
+
+    def pitch_curve(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, S, code dimensions) -> relative log F0 (B, 2S) and voicing logits (B, 2S)."""
+        out = self.pitch_out(self.pitch(self.pitch_in(codes)))
+        out = out.reshape(out.shape[0], -1, 2)
+        return out[..., 0], out[..., 1]
+
+
+def ctc_align(log_probs: Tensor, labels: Sequence[int]) -> list[int]:
+    """Most likely label index at each step (Viterbi over the CTC graph, blanks joined to neighbours).
+
+    Args:
+        log_probs: (S, classes), class 0 the blank.
+        labels: n class numbers.
+
+    Returns:
+        S label indices 0..n-1, non-decreasing; empty when S is too short to spell the labels.
+    """
+    n = len(labels)
+    if n == 0:
+        return []
+    states = torch.zeros(2 * n + 1, dtype=torch.long)
+    states[1::2] = torch.tensor(labels)
+    emit = log_probs.float().cpu()[:, states].numpy()  # (S, 2n + 1)
+    skip = torch.zeros(2 * n + 1, dtype=torch.bool)
+    skip[3::2] = states[3::2] != states[1:-2:2]
+    may_skip, low = skip.numpy(), -1e30
+    score = np.full(2 * n + 1, low, dtype=np.float64)
+    score[:2] = emit[0, :2]
+    back = np.zeros(emit.shape, dtype=np.int64)
+    for step in range(1, len(emit)):
+        stay, one, two = score, np.full_like(score, low), np.full_like(score, low)
+        one[1:], two[2:] = score[:-1], score[:-2]
+        two[~may_skip] = low
+        choices = np.stack([stay, one, two])
+        back[step] = choices.argmax(0)
+        score = choices.max(0) + emit[step]
+    state = 2 * n if score[2 * n] >= score[2 * n - 1] else 2 * n - 1
+    if score[state] <= low / 2:
+        return []
+    path = [state]
+    for step in range(len(emit) - 1, 0, -1):
+        state -= int(back[step, state])
+        path.append(state)
+    path.reverse()
+    # a blank belongs to the label before it for its first half, to the one after it for the rest
+    out = [s // 2 if s % 2 else -1 for s in path]
+    start = 0
+    while start < len(out):
+        if out[start] >= 0:
+            start += 1
+            continue
+        stop = start
+        while stop < len(out) and out[stop] < 0:
+            stop += 1
+        before = out[start - 1] if start else 0
+        after = out[stop] if stop < len(out) else n - 1
+        middle = (start + stop + 1) // 2 if start else start
+        middle = middle if stop < len(out) else stop
+        for i in range(start, stop):
+            out[i] = before if i < middle else after
+        start = stop
+    return out

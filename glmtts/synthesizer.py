@@ -1,0 +1,385 @@
+"""Text to speech: the whole path. Read `Synthesizer.stream` first; each line of it is one stage.
+
+    text -> sentences -> text ids -> speech tokens -> mel frames -> samples
+    text/normalize   text/tokenizer   lm.py        flow.py      vocoder.py
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from glmtts import checkpoint, hub
+from glmtts.audio import Audio, AudioSpec
+from glmtts.cloning import VoiceEncoder
+from glmtts.config import from_dict
+from glmtts.errors import BadInput, BadText, CheckpointError
+from glmtts.flow import FlowOptions, TokenToMel
+from glmtts.lm import Generation, TextToSpeechTokens
+from glmtts.sampling import Sampling
+from glmtts.speaker import SpeakerEncoder
+from glmtts.speech_tokenizer import SpeechTokenizer
+from glmtts.text.g2p import analyse
+from glmtts.text.normalize import Normalizer
+from glmtts.text.tokenizer import TextTokenizer
+from glmtts.vocoder import Vocoder
+from glmtts.voice import Prompt, Voice
+from glmtts.voices import VoiceLibrary, default_folder
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many speech tokens are turned into sound at once.
+
+    Attributes:
+        blocks: Tokens of the first, second, … block, the last size repeats; empty = a whole sentence.
+    """
+
+    blocks: tuple[int, ...] = ()
+
+    @classmethod
+    def whole_sentence(cls) -> "Pace":
+        """One piece a sentence: every frame sees the whole sentence, and a runaway can be retried."""
+        return cls()
+
+    @classmethod
+    def growing(cls, *blocks: int) -> "Pace":
+        """Small pieces first for a quick start, then larger ones (official 25, 50, 200)."""
+        return cls(blocks or (25, 50, 200))
+
+    def cut(self, tokens: Iterable[int]) -> Iterator[tuple[list[int], bool]]:
+        """Group tokens into blocks; the last one (perhaps empty) is marked."""
+        sizes = list(self.blocks)
+        block: list[int] = []
+        size = sizes[0] if sizes else 0
+        for token in tokens:
+            block.append(token)
+            if size and len(block) >= size:
+                yield block, False
+                block = []
+                size = (sizes.pop(0) and sizes[0]) if len(sizes) > 1 else size
+        yield block, True
+
+
+@dataclass(frozen=True)
+class SpeakOptions:
+    """How one text is spoken.
+
+    Attributes:
+        sampling: How speech tokens are drawn; its seed makes speech repeatable.
+        flow: Steps, guidance and temperature of the flow.
+        pace: Whole sentences or blocks.
+        speed: 1 = as the model speaks, 2 = twice as fast; the pitch stays.
+    """
+
+    sampling: Sampling = field(default_factory=Sampling)
+    flow: FlowOptions = field(default_factory=FlowOptions)
+    pace: Pace = field(default_factory=Pace)
+    speed: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a speed no one can follow.
+
+        Raises:
+            BadInput: the speed is not within 0.25 .. 4.
+        """
+        if not 0.25 <= self.speed <= 4.0:
+            raise BadInput(f"Speed {self.speed} is not possible. Expected 0.25 to 4 (1 = normal).")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`glmtts.json`: what a model folder is.
+
+    Attributes:
+        format: Version of this layout.
+        name: Name of the model.
+        license: SPDX name of the weights' licence.
+        audio: Rates and mel settings every component shares.
+        phonemes: Sentences are given to the language model as phonemes, else as text.
+        history_tokens: Speech tokens of voice and past sentences the language model is reminded of;
+            0 = of the voice only (official 750).
+        foreign_prompts: Whether the language model hears a voice's clip when it is in another
+            language than the sentence. A model that never learnt that speaks better without.
+        default_voices: Voice for each language when none is asked for.
+        trained_by: Which recipe made it.
+    """
+
+    format: int
+    name: str
+    license: str
+    audio: AudioSpec
+    phonemes: bool = True
+    history_tokens: int = 750
+    foreign_prompts: bool = True
+    default_voices: tuple[str, ...] = ()
+    trained_by: str = ""
+
+
+class Synthesizer:
+    """A model ready to speak."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        text_tokenizer: TextTokenizer,
+        lm: TextToSpeechTokens,
+        flow: TokenToMel,
+        vocoder: Vocoder,
+        encoder: VoiceEncoder,
+        voices: VoiceLibrary,
+    ) -> None:
+        """Put parts together; `load` does it from a folder."""
+        self.manifest = manifest
+        self.normalizer = Normalizer()
+        self.text_tokenizer = text_tokenizer
+        self.lm, self.flow, self.vocoder = lm, flow, vocoder
+        self.encoder, self.voices = encoder, voices
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path = "glmtts-nano",
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        components: dict[str, str | Path] | None = None,
+        voices: str | Path | None = None,
+    ) -> "Synthesizer":
+        """Load a model.
+
+        Args:
+            name_or_path: A name of `available_models()` or a model folder.
+            device: "cpu", "cuda", "cuda:1" …; "auto" takes a GPU if there is one.
+            dtype: Type of the language model's weights: "float32", "bfloat16", "float16"; "auto" is
+                bfloat16 on a GPU. Flow and vocoder stay float32 (bfloat16 there is audible as hiss).
+            components: Other folders for single components ("lm", "flow", "vocoder", …), such as a
+                training checkpoint.
+            voices: Folder of the user's voices; by default the one of this platform.
+
+        Raises:
+            UnknownModel: no such name or folder.
+            CheckpointError: the folder is damaged.
+            BadInput: an unknown device or dtype.
+        """
+        folder = hub.resolve(name_or_path)
+        manifest = read_manifest(folder)
+        where, kind = _device(device), _dtype(dtype, device)
+        paths = {name: folder / name for name in
+                 ("text_tokenizer", "lm", "flow", "vocoder", "speech_tokenizer", "speaker")}  # fmt: skip
+        paths |= {name: Path(path) for name, path in (components or {}).items()}
+        text_tokenizer = TextTokenizer.load(paths["text_tokenizer"])
+        text = TextReader(text_tokenizer, manifest.phonemes)
+        encoder = VoiceEncoder(
+            checkpoint.load(SpeechTokenizer, paths["speech_tokenizer"], device=where),
+            checkpoint.load(SpeakerEncoder, paths["speaker"], device=where),
+            text.ids,
+            manifest.audio,
+        )
+        return cls(
+            manifest,
+            text_tokenizer,
+            checkpoint.load(TextToSpeechTokens, paths["lm"], device=where, dtype=kind),
+            checkpoint.load(TokenToMel, paths["flow"], device=where),
+            checkpoint.load(Vocoder, paths["vocoder"], device=where),
+            encoder,
+            VoiceLibrary(
+                bundled=folder / "voices",
+                stored=default_folder() if voices is None else Path(voices),
+                spec=manifest.audio,
+            ),
+        )
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second of everything spoken."""
+        return self.manifest.audio.sample_rate
+
+    def voice(self, name_or_audio: str | Path | Audio, transcript: str | None = None) -> Voice:
+        """A voice by name, or cloned from a clip (a path or an `Audio`) of 1 to 30 seconds.
+
+        Args:
+            name_or_audio: A name in the library, the path of an audio file, or a sound.
+            transcript: What the clip says; improves manner and accent, and may be left out.
+
+        Raises:
+            UnknownVoice: no voice and no file of that name.
+            BadAudio: the clip cannot be read, or is unfit; the message says why.
+        """
+        if isinstance(name_or_audio, Audio):
+            return self.encoder(name_or_audio, transcript)
+        name = str(name_or_audio)
+        if isinstance(name_or_audio, str) and name in self.voices.names():
+            return self.voices.get(name)
+        path = Path(name).expanduser()
+        if path.is_file() or path.suffix or "/" in name:
+            return self.encoder(Audio.load(path), transcript, name=path.stem)
+        return self.voices.get(name)  # raises, naming the voices there are
+
+    def default_voice(self, text: str) -> Voice:
+        """The model's own voice for the language of `text` (Mandarin if it holds any Hanzi).
+
+        Raises:
+            UnknownVoice: the model has no voices.
+        """
+        described = [v for v in self.voices.describe() if not v["problem"]]
+        wanted = "zh" if any("\u4e00" <= char <= "\u9fff" for char in text) else "en"
+        known = {v["name"]: v["language"] for v in described}
+        for name in (*self.manifest.default_voices, *known):
+            if known.get(name) == wanted:
+                return self.voices.get(name)
+        return self.voices.get(next(iter(known), "default"))
+
+    def sentences(self, text: str) -> list[str]:
+        """The sentences that `stream` speaks one by one, as they will be read.
+
+        Raises:
+            BadText: nothing in the text can be spoken.
+        """
+        return self.normalizer(text)
+
+    def stream(
+        self, text: str, voice: Voice | None = None, options: SpeakOptions | None = None
+    ) -> Iterator[Audio]:
+        """Speak `text` in `voice`, yielding sound as soon as it is final.
+
+        Closing the iterator stops the work. With the default pace each piece is one sentence; its
+        `finish_reason` tells how the language model ended it.
+
+        Raises:
+            BadText: nothing in the text can be spoken.
+            BadInput: the voice was made for another model.
+        """
+        options = options or SpeakOptions()
+        voice = voice or self.default_voice(text)
+        reader = TextReader(self.text_tokenizer, self.manifest.phonemes)
+        rng = self.lm.generator(options.sampling.seed)
+        flow_options = replace(options.flow, blocks=options.pace.blocks)
+        prompt = voice.prompt
+        for sentence in self.sentences(text):  #                            text -> sentence
+            text_ids = reader.ids(sentence)  #                              sentence -> (T,)
+            heard = self._audible(prompt, voice, sentence)
+            tokens = self._tokens(text_ids, heard, options, rng)  #         (T,) -> S ids
+            mel, wave = self.flow.stream(voice, flow_options), self.vocoder.stream()
+            spoken: list[int] = []
+            for block, last in options.pace.cut(tokens):
+                spoken += block
+                frames = mel.push(block, last=last)  #                      (s,) -> (f, M)
+                frames = stretched(frames, options.speed)
+                samples = wave.push(frames, last=last)  #                   (f, M) -> (n,)
+                reason = tokens.finish_reason if last else None
+                if last or samples.numel():
+                    yield Audio(samples.float().cpu(), self.sample_rate, reason)
+            if self.manifest.history_tokens:
+                prompt = prompt.extended(text_ids, spoken, self.manifest.history_tokens)
+
+    def speak(
+        self, text: str, voice: Voice | None = None, options: SpeakOptions | None = None
+    ) -> Audio:
+        """Speak `text` in `voice`: all of `stream`, joined.
+
+        Raises:
+            BadText: nothing in the text can be spoken.
+            BadInput: the voice was made for another model.
+        """
+        return Audio.concat(list(self.stream(text, voice, options)))
+
+    def _tokens(
+        self, ids: Sequence[int], prompt: Prompt, options: SpeakOptions, rng: torch.Generator
+    ) -> "Generation | FinishedTokens":
+        """Speech tokens: one by one when sound must start early, else checked and retried first."""
+        if options.pace.blocks:
+            return self.lm.generate(ids, prompt, options.sampling, rng=rng)
+        return FinishedTokens(*self.lm.generate_checked(ids, prompt, options.sampling, rng=rng))
+
+    def _audible(self, prompt: Prompt, voice: Voice, sentence: str) -> Prompt:
+        """The prompt the language model is given for a sentence."""
+        chinese = any("\u4e00" <= char <= "\u9fff" for char in sentence)
+        foreign = voice.language in ("zh", "en") and (voice.language == "zh") != chinese
+        return Prompt() if foreign and not self.manifest.foreign_prompts else prompt
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """A normalised sentence to text ids, as phonemes or as text."""
+
+    tokenizer: TextTokenizer
+    phonemes: bool
+
+    def ids(self, text: str) -> list[int]:
+        """(T,) ids of a sentence, or of a whole transcript.
+
+        Raises:
+            BadText: nothing in the text can be spoken.
+        """
+        ids: list[int] = []
+        for sentence in Normalizer()(text):
+            units = analyse(sentence)
+            as_phonemes = [self.phonemes and bool(unit.phonemes) for unit in units]
+            ids += self.tokenizer.encode_units(units, as_phonemes)[0]
+        if not ids:
+            raise BadText(f"Nothing in the text can be spoken: {text[:40]!r}.")
+        return ids
+
+
+class FinishedTokens(list[int]):
+    """A whole sentence of speech tokens, and how it ended."""
+
+    def __init__(self, tokens: Sequence[int], finish_reason: str) -> None:
+        """Hold both."""
+        super().__init__(tokens)
+        self.finish_reason = finish_reason
+
+
+def stretched(mel: Tensor, speed: float) -> Tensor:
+    """Mel frames at another tempo by linear interpolation, pitch kept: (F, M) -> (F / speed, M)."""
+    if speed == 1.0 or len(mel) == 0:
+        return mel
+    frames = max(1, round(len(mel) / speed))
+    return functional.interpolate(mel.T[None], size=frames, mode="linear", align_corners=False)[0].T
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `folder/glmtts.json`.
+
+    Raises:
+        CheckpointError: it is missing, not JSON, of another format, or has unknown settings.
+    """
+    path = folder / hub.MODEL_FILE
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"Cannot read {path} ({error}).") from error
+    if data.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: format {data.get('format')} is not known; this version reads {FORMAT}. "
+            "Update the package."
+        )
+    return from_dict(Manifest, data, str(path))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput(f"Device {name!r} cannot be used ({error}). Try cpu or auto.") from error
+    return device
+
+
+def _dtype(name: str, device: str) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if _device(device).type == "cuda" else torch.float32
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise BadInput(f"Unknown dtype {name!r}. Known: auto, {', '.join(known)}.")
+    return known[name]

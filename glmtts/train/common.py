@@ -1,0 +1,283 @@
+"""What every training script calls: devices and ranks, schedules, logs, checkpoints, resume.
+
+Two decisions make a resumed run equal to an uninterrupted one without saving any random state:
+batch number `step` is a pure function of (seed, rank, step), and `Run.seed_step` re-seeds torch
+before every step. A checkpoint then needs the weights, the optimizer and the step only.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from math import cos, pi
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from glmtts import checkpoint
+from glmtts.audio import Audio
+from glmtts.config import to_dict
+from glmtts.errors import BadInput, CheckpointError
+
+
+def warmup_cosine(step: int, peak: float, warmup: int, total: int, floor: float = 0.05) -> float:
+    """Learning rate: linear to `peak` over `warmup` steps, then a cosine to `floor * peak`."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    return peak * (floor + (1.0 - floor) * 0.5 * (1.0 + cos(pi * progress)))
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def adamw(model: nn.Module, lr: float, weight_decay: float = 0.01) -> torch.optim.AdamW:
+    """AdamW (0.9, 0.95) with decay on matrices only."""
+    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+    others = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True)
+
+
+class EMA:
+    """Exponential moving average of a model's weights, kept in a twin module that can be saved."""
+
+    def __init__(self, model: nn.Module, twin: nn.Module, decay: float = 0.999) -> None:
+        """Track `model` in `twin` (same class, any weights: they are overwritten)."""
+        self.model = twin.requires_grad_(False).eval()
+        self.model.load_state_dict(model.state_dict())
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the average towards `model`; the decay starts low so that early steps are forgotten."""
+        decay = min(self.decay, (1.0 + step) / (10.0 + step))
+        for mine, theirs in zip(self.model.parameters(), model.parameters(), strict=True):
+            mine.lerp_(theirs, 1.0 - decay)
+        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
+            mine.copy_(theirs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights of the average."""
+        return self.model.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the average."""
+        self.model.load_state_dict(state)
+
+
+@dataclass
+class Run:
+    """One training run: where it writes, which device and rank it is, and its log."""
+
+    out: Path
+    seed: int
+    device: torch.device
+    rank: int
+    world: int
+    amp: bool
+    keep: int = 2
+    started: float = 0.0
+    first_step: int = 0
+    stopping: bool = False
+    _board: Any = None
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes files."""
+        return self.rank == 0
+
+    def seed_step(self, step: int) -> None:
+        """Seed torch, numpy and random from (seed, rank, step): a resumed run draws the same noise."""
+        value = (self.seed * 1_000_003 + step) * 64 + self.rank
+        torch.manual_seed(value % 2**63)
+        np.random.seed(value % 2**32)
+        random.seed(value)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """bfloat16 mixed precision where the run asked for it; weights stay float32."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.amp else nullcontext()
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """Wrap for data parallel training when torchrun started several ranks."""
+        if self.world == 1:
+            return model
+        return nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+
+    def due(self, step: int, every: int) -> bool:
+        """True after the last of each `every` steps."""
+        return every > 0 and (step + 1) % every == 0
+
+    def log(self, step: int, **values: Any) -> None:
+        """Append one line to `metrics.jsonl`, print it, and draw it in TensorBoard if installed."""
+        if not self.main:
+            return
+        row = {k: float(v) for k, v in values.items()}
+        seconds = time.monotonic() - self.started
+        rate = (step + 1 - self.first_step) / max(1e-9, seconds)
+        line = {"step": step, "seconds": round(seconds, 1), **{k: round(v, 5) for k, v in row.items()}}
+        with (self.out / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in row.items())
+        print(f"step {step:6d}  {shown}  ({rate:.2f} steps/s)", flush=True)
+        if self._board is not None:
+            for key, value in row.items():
+                self._board.add_scalar(key, value, step)
+
+    def log_audio(self, step: int, name: str, audio: Audio) -> None:
+        """Keep an audio sample: a WAV under `samples/`, and TensorBoard if installed."""
+        if self.main:
+            (self.out / "samples").mkdir(exist_ok=True)
+            audio.save(self.out / "samples" / f"{name}-{step:06d}.wav")
+            if self._board is not None:
+                self._board.add_audio(name, audio.samples[None], step, audio.sample_rate)
+
+    def log_picture(self, step: int, name: str, values: Tensor) -> None:
+        """Keep a matrix (rows upwards) as a PNG under `samples/` and in TensorBoard if installed.
+
+        Needs matplotlib (extra `train`); without it the picture is left out.
+        """
+        if not self.main:
+            return
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            return
+        figure = Figure(figsize=(8, 4), layout="tight")
+        axes = figure.add_subplot()
+        axes.imshow(values.detach().float().cpu().numpy(), origin="lower", aspect="auto")
+        axes.set_title(f"{name}, step {step}")
+        (self.out / "samples").mkdir(exist_ok=True)
+        figure.savefig(self.out / "samples" / f"{name}-{step:06d}.png")
+        if self._board is not None:
+            self._board.add_figure(name, figure, step)
+
+    def save(
+        self, step: int, component: nn.Module, stateful: Mapping[str, Any], more: Any = None
+    ) -> Path:
+        """Write `step_NNNNNN/`: the component (loadable by `Synthesizer`) and `train_state.pt`.
+
+        `step` is the last finished step. Written beside and renamed, so that a kill leaves the
+        previous checkpoint whole; only the newest `keep` are kept.
+        """
+        folder = self.out / f"step_{step + 1:06d}"
+        if not self.main:
+            return folder
+        temporary = self.out / f".saving_{os.getpid()}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        checkpoint.save(component, temporary)
+        state = {name: value.state_dict() for name, value in stateful.items()}
+        torch.save({"step": step + 1, **state}, temporary / "train_state.pt")
+        if more is not None:
+            (temporary / "run.json").write_text(json.dumps(to_dict(more), default=str, indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+        for old in sorted(self.out.glob("step_*"))[: -self.keep]:
+            shutil.rmtree(old)
+        return folder
+
+    def resume(self, stateful: Mapping[str, Any]) -> int:
+        """Restore the newest checkpoint of `out`, if any; the number of the step to do next.
+
+        Raises:
+            CheckpointError: the checkpoint does not fit the model or optimizer.
+        """
+        folders = sorted(self.out.glob("step_*"))
+        if not folders:
+            return 0
+        path = folders[-1] / "train_state.pt"
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            for name, value in stateful.items():
+                value.load_state_dict(state[name])
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"Cannot resume from {path} ({error}). Start afresh with another --out."
+            ) from error
+        self.first_step = int(state["step"])
+        if self.main:
+            print(f"resumed from {folders[-1]}", flush=True)
+        return self.first_step
+
+    def steps(self, start: int, total: int) -> Iterator[int]:
+        """Count steps, seeding each; ends early (after the step in hand) on SIGINT or SIGTERM."""
+        for step in range(start, total):
+            self.seed_step(step)
+            yield step
+            if self.stopping:
+                return
+
+
+def setup(
+    config: Any, out: Path, seed: int, *, device: str = "auto", amp: bool = True, threads: int = 0
+) -> Run:
+    """Start a run: pick the device, join the ranks that torchrun started, print and save the config.
+
+    Raises:
+        BadInput: `out` holds a run of another configuration.
+    """
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        torch.cuda.set_device(device)
+        torch.set_float32_matmul_precision("high")
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    if threads:
+        torch.set_num_threads(threads)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    run = Run(out, seed, torch.device(device), rank, world, amp, started=time.monotonic())
+    run.seed_step(-1)
+    if run.main:
+        resolved = json.dumps(to_dict(config), default=str, indent=1)
+        print(f"{' '.join(sys.argv[:3])}\n{resolved}", flush=True)
+        (out / "run.json").write_text(resolved + "\n")
+        try:
+            from torch.utils.tensorboard.writer import SummaryWriter
+
+            run._board = SummaryWriter(str(out / "board"))
+        except ImportError:
+            pass
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if run.stopping:
+            raise KeyboardInterrupt
+        run.stopping = True
+        print("stopping after this step; a checkpoint is written", flush=True)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            signal.signal(number, stop)
+        except ValueError:  # not in the main thread (a test)
+            break
+    return run
+
+
+def require(condition: bool, message: str) -> None:
+    """Refuse a configuration.
+
+    Raises:
+        BadInput: when `condition` is false.
+    """
+    if not condition:
+        raise BadInput(message)

@@ -1,0 +1,184 @@
+"""Train the flow (speech tokens to mel): `glmtts train flow --data SHARDS`.
+
+Needs shards with the arrays tokens, mel and speaker. Ends with a component folder that
+`Synthesizer.load` accepts; the weights saved are the moving average.
+"""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from glmtts import checkpoint
+from glmtts.data.flow_batches import FlowBatches
+from glmtts.data.shards import Corpus
+from glmtts.flow import FlowConfig, FlowOptions, TokenToMel
+from glmtts.train.common import EMA, Run, adamw, require, set_lr, setup, warmup_cosine
+from glmtts.voice import Prompt, Voice
+
+
+@dataclass
+class Config:
+    """One run of flow training."""
+
+    data: str
+    """Folder of encoded shards; several separated by commas."""
+    valid: str = ""
+    """Folder of held-out shards; empty: no validation."""
+    out: Path = Path("runs/flow")
+    """Where metrics, samples and checkpoints go; an unfinished run there is resumed."""
+    init: Path | None = None
+    """Start from this component instead of random weights (its configuration wins)."""
+    model: FlowConfig = field(default_factory=FlowConfig)
+    """What is trained."""
+    steps: int = 30_000
+    """Optimizer steps."""
+    frames_per_batch: int = 2_000
+    """Frames of a batch and rank, padding included."""
+    max_frames: int = 400
+    """Longest row in frames."""
+    joined: float = 0.5
+    """Share of batches whose rows begin with another clip of the speaker as prompt."""
+    lr: float = 6e-4
+    """Peak learning rate."""
+    warmup: int = 500
+    """Steps to the peak; a cosine follows."""
+    weight_decay: float = 0.01
+    """Decay of matrices."""
+    clip: float = 1.0
+    """Gradient norm limit."""
+    ema: float = 0.999
+    """Decay of the averaged weights."""
+    log_every: int = 20
+    """Steps between log lines."""
+    save_every: int = 1_000
+    """Steps between checkpoints."""
+    valid_every: int = 1_000
+    """Steps between validations."""
+    valid_clips: int = 4
+    """Held-out clips that a validation speaks."""
+    seed: int = 0
+    """Of weights, batches and noise."""
+    device: str = "auto"
+    """cpu, cuda or auto."""
+    amp: bool = True
+    """bfloat16 mixed precision."""
+    compile: bool = False
+    """torch.compile the network."""
+    threads: int = 0
+    """CPU threads; 0 leaves torch's choice."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work."""
+        require(self.steps > 0 and self.warmup > 0, "steps and warmup must be positive.")
+        require(self.frames_per_batch >= self.max_frames, "frames_per_batch must hold max_frames.")
+
+
+def main(config: Config) -> None:
+    """Train until `config.steps`; a run stopped before continues where its last checkpoint is."""
+    run = setup(
+        config, config.out, config.seed,
+        device=config.device, amp=config.amp, threads=config.threads,
+    )  # fmt: skip
+
+    def build() -> TokenToMel:
+        if config.init is not None:
+            return checkpoint.load(TokenToMel, config.init, device=run.device).train()
+        return TokenToMel(config.model).to(run.device)
+
+    model, twin = build(), build()
+    ema = EMA(model, twin, config.ema)
+    optimizer = adamw(model, config.lr, config.weight_decay)
+    stateful = {"model": model, "ema": ema, "optimizer": optimizer}
+    start = run.resume(stateful)
+    network = model.config.network
+
+    corpus = Corpus(config.data)
+    batches = FlowBatches(
+        corpus, frames_per_batch=config.frames_per_batch, max_frames=config.max_frames,
+        frames_per_token=network.frames_per_token, joined=config.joined,
+        seed=config.seed, rank=run.rank,
+    )  # fmt: skip
+    held_out = Corpus(config.valid) if config.valid else None
+    trainee = run.parallel(model)
+    if config.compile:
+        model.estimator.compile(dynamic=False)
+
+    clock, frames = time.monotonic(), 0
+    for step in run.steps(start, config.steps):
+        lr = warmup_cosine(step, config.lr, config.warmup, config.steps)
+        set_lr(optimizer, lr)
+        batch = batches(step).to(run.device)
+
+        with run.autocast():
+            losses = trainee(batch)
+        losses.total.backward()
+        grad_norm = clip_grad_norm_(model.parameters(), config.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        ema.update(model, step)
+
+        frames += int(batch.frames.sum())
+        if run.due(step, config.log_every):
+            rate = frames / (time.monotonic() - clock)
+            run.log(
+                step, flow=losses.flow, coarse=losses.coarse, grad_norm=grad_norm, lr=lr,
+                frames_per_s=rate,
+            )  # fmt: skip
+            clock, frames = time.monotonic(), 0
+        last = step + 1 == config.steps or run.stopping
+        if held_out is not None and run.main and (last or run.due(step, config.valid_every)):
+            validate(run, twin, held_out, step, config)
+        if last or run.due(step, config.save_every):
+            run.save(step, ema.model, stateful, config)
+
+
+@torch.no_grad()
+def validate(run: Run, model: TokenToMel, held_out: Corpus, step: int, config: Config) -> None:
+    """Log the losses of fixed batches with fixed noise, and the error of a few spoken clips."""
+    per = model.config.network.frames_per_token
+    batches = FlowBatches(
+        held_out, frames_per_batch=config.frames_per_batch, max_frames=config.max_frames,
+        frames_per_token=per, joined=config.joined, seed=1,
+    )  # fmt: skip
+    flow: list[float] = []
+    coarse: list[float] = []
+    with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
+        for index in range(8):
+            torch.manual_seed(index)
+            with run.autocast():
+                losses = model(batches(index).to(run.device))
+            flow.append(float(losses.flow))
+            coarse.append(float(losses.coarse))
+    errors: list[float] = []
+    spread: list[float] = []
+    clips = np.linspace(0, len(held_out) - 1, min(config.valid_clips, len(held_out)))
+    for number, clip in enumerate(clips.astype(int).tolist()):
+        truth, spoken = speak_clip(model, batches, clip, run)
+        errors.append(float((truth - spoken).abs().mean()))
+        spread.append(float(spoken.std(0).mean() / truth.std(0).mean()))
+        run.log_picture(step, f"mel{number}", torch.cat((truth, spoken), 1).T)
+    run.log(
+        step, valid_flow=np.mean(flow), valid_coarse=np.mean(coarse),
+        mel_l1=np.mean(errors), mel_spread=np.mean(spread),
+    )  # fmt: skip
+
+
+def speak_clip(
+    model: TokenToMel, batches: FlowBatches, clip: int, run: Run
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mel of a clip and what the model makes of its tokens in the voice of a sibling clip."""
+    rng = np.random.default_rng(0)
+    item = batches.collate([clip], batches.max_tokens, rng, joined=True)
+    per, joint, end = batches.frames_per_token, int(item.joint[0]), int(item.frames[0])
+    tokens = item.tokens[0, : end // per]
+    prompt = tuple(int(token) for token in tokens[: joint // per])
+    voice = Voice(
+        name="", transcript="", prompt=Prompt(), mel=item.mel[0, :joint], speaker=item.speaker[0],
+        speech_tokens=prompt,
+    )  # fmt: skip
+    spoken = model.sample(tokens[joint // per :].to(run.device), voice, FlowOptions())
+    return item.mel[0, joint:end], spoken.float().cpu()

@@ -1,0 +1,111 @@
+"""A voice as a plain value: what every stage needs to know about a speaker, with save and load."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from glmtts.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One stretch of text and the speech tokens that say it."""
+
+    text_ids: tuple[int, ...]
+    speech_tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the language model is conditioned on: `turns[0]` is the voice, later turns what it just said.
+
+    A voice cloned without a transcript has no turns: only the flow knows it then.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    own: int = 0
+    """How many leading turns belong to the voice itself and are never dropped (0 or 1)."""
+
+    def extended(
+        self, text_ids: Sequence[int], speech_tokens: Sequence[int], limit: int = 750
+    ) -> "Prompt":
+        """Add what was just said; drop the oldest later turns while speech exceeds `limit` tokens.
+
+        The voice's own turn is always kept (spec §2.5).
+        """
+        later = [*self.turns[self.own :], Turn(tuple(text_ids), tuple(speech_tokens))]
+        kept = self.turns[: self.own]
+        total = sum(len(turn.speech_tokens) for turn in (*kept, *later))
+        while later and total > limit:
+            total -= len(later.pop(0).speech_tokens)
+        return Prompt((*kept, *later), self.own)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A speaker.
+
+    Attributes:
+        name: How the voice is called.
+        transcript: What the reference clip says; empty when it is not known.
+        prompt: Conditioning of the language model.
+        speech_tokens: (S,) ids of the reference clip, for the flow's prompt.
+        mel: (F, M) log-mel of the reference clip, F = S * frames_per_token.
+        speaker: (E,) unit-length speaker vector.
+        language: "zh" or "en", the language of the reference; empty when it is not known.
+        gender: "female", "male" or empty.
+    """
+
+    name: str
+    transcript: str
+    prompt: Prompt
+    speech_tokens: tuple[int, ...]
+    mel: Tensor
+    speaker: Tensor
+    language: str = ""
+    gender: str = ""
+
+    def save(self, path: str | Path) -> None:
+        """Write one .safetensors file; names and texts stand in its header."""
+        turns = [[list(t.text_ids), list(t.speech_tokens)] for t in self.prompt.turns]
+        meta = {
+            "name": self.name, "transcript": self.transcript, "language": self.language,
+            "gender": self.gender, "turns": turns, "own": self.prompt.own,
+        }  # fmt: skip
+        tensors = {
+            "mel": self.mel.half().cpu().contiguous(),
+            "speaker": self.speaker.float().cpu().contiguous(),
+            "speech_tokens": torch.tensor(self.speech_tokens, dtype=torch.int32),
+        }
+        save_file(tensors, path, metadata={"voice": json.dumps(meta, ensure_ascii=False)})
+        Path(path).chmod(0o644)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Voice":
+        """Read a voice written by `save`.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or not a voice.
+        """
+        try:
+            with safe_open(str(path), "pt") as file:  # pyright: ignore[reportUnknownVariableType]
+                meta = json.loads((file.metadata() or {})["voice"])  # pyright: ignore
+                mel, speaker, tokens = (
+                    file.get_tensor(k)  # pyright: ignore
+                    for k in ("mel", "speaker", "speech_tokens")
+                )
+            turns = tuple(Turn(tuple(a), tuple(b)) for a, b in meta["turns"])
+            return cls(
+                name=meta["name"], transcript=meta["transcript"],
+                prompt=Prompt(turns, meta["own"]), speech_tokens=tuple(tokens.tolist()),
+                mel=mel.float(), speaker=speaker.float(),
+                language=meta["language"], gender=meta["gender"],
+            )  # fmt: skip
+        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+            raise CheckpointError(f"{path} is not a voice file ({error}).") from error

@@ -1,0 +1,141 @@
+"""Flow training: batches are pure functions of the step, and a resumed run equals a whole one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from glmtts import checkpoint
+from glmtts.data.flow_batches import FlowBatches
+from glmtts.data.shards import Clip, Corpus, quantise_mel, write_shard
+from glmtts.errors import BadInput
+from glmtts.flow import FlowConfig, TokenToMel
+from glmtts.nn.dit import DiTConfig
+from glmtts.train import flow
+from glmtts.train.common import Run
+
+MODEL = FlowConfig(
+    network=DiTConfig(
+        n_mels=8, vocab_size=16, dim=16, layers=1, heads=2, ff_dim=16, speaker_dim=4, token_dim=8,
+        token_blocks=1, frame_blocks=1, conv_kernel=3, conv_groups=2,
+    )
+)  # fmt: skip
+
+TABLE = torch.randn(16, 8, generator=torch.Generator().manual_seed(0)) * 2.0 - 5.0
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Twelve clips of three speakers whose mel is a function of the token."""
+    rng = np.random.default_rng(0)
+    clips: list[Clip] = []
+    arrays: dict[str, list[np.ndarray]] = {"tokens": [], "mel": [], "speaker": []}
+    for number in range(12):
+        tokens = rng.integers(0, 16, 5 + 2 * number)
+        clips.append(Clip(str(number), "zh", f"s{number % 3}", "", (), len(tokens) / 25))
+        mel = quantise_mel(TABLE[torch.from_numpy(tokens)].repeat_interleave(2, 0))
+        arrays["tokens"].append(tokens)
+        mel = np.asfortranarray(mel[: len(mel) - number % 2])  # as a transposed spectrogram lies
+        arrays["mel"].append(mel)
+        vector = np.eye(4)[number % 3]
+        arrays["speaker"].append(vector)
+    folder = tmp_path / "shards"
+    write_shard(folder, 0, clips, arrays)
+    return folder
+
+
+def batches(shards: Path, **more: float) -> FlowBatches:
+    return FlowBatches(Corpus(shards), frames_per_batch=160, max_frames=40, **more)  # type: ignore[arg-type]
+
+
+def test_a_batch_is_a_function_of_seed_rank_and_step(shards: Path) -> None:
+    one, again = batches(shards, seed=3, rank=1), batches(shards, seed=3, rank=1)
+    for step in (0, 7):
+        assert torch.equal(one(step).tokens, again(step).tokens)
+        assert torch.equal(one(step).mel, again(step).mel)
+    others = [batches(shards, seed=3, rank=1)(8), batches(shards, seed=3)(7), batches(shards)(7)]
+    for other in others:
+        same = other.mel.shape == one(7).mel.shape and torch.equal(other.mel, one(7).mel)
+        assert not same
+
+
+@pytest.mark.parametrize("joined", [0.0, 1.0])
+def test_rows_hold_whole_tokens_with_their_frames(shards: Path, joined: float) -> None:
+    corpus = Corpus(shards)
+    shapes: set[tuple[int, ...]] = set()
+    for step in range(40):
+        batch = FlowBatches(corpus, frames_per_batch=160, max_frames=40, joined=joined)(step)
+        shapes.add(tuple(batch.mel.shape))
+        assert batch.mel.shape[:2].numel() <= 160
+        assert batch.mel.shape[1] == 2 * batch.tokens.shape[1]
+        assert bool((batch.joint > 0).all()) == bool(joined)
+        assert torch.equal(batch.joint % 2, torch.zeros_like(batch.joint))
+        assert bool((batch.joint < batch.frames).all())
+        for row, frames in enumerate(batch.frames.tolist()):
+            tokens = batch.tokens[row, : frames // 2]
+            pairs = batch.mel[row, :frames].unflatten(0, (-1, 2))
+            torch.testing.assert_close(pairs[:, 0], pairs[:, 1])
+            torch.testing.assert_close(pairs[:, 0], TABLE[tokens], atol=0.03, rtol=0)
+            assert not batch.mel[row, frames:].any()
+    assert len(shapes) <= 3
+
+
+def test_shards_that_cannot_be_used_are_refused(tmp_path: Path, shards: Path) -> None:
+    with pytest.raises(BadInput, match="cannot hold a row"):
+        FlowBatches(Corpus(shards), frames_per_batch=20, max_frames=40)
+    clip = Clip("odd", "zh", "s", "", (), 1.0)
+    arrays = {"tokens": [np.zeros(20)], "mel": [np.zeros((20, 8))], "speaker": [np.zeros(4)]}
+    write_shard(tmp_path / "odd", 0, [clip], arrays)
+    with pytest.raises(BadInput, match="Clip odd has 20 tokens but 20 mel frames"):
+        FlowBatches(Corpus(tmp_path / "odd"), frames_per_batch=160, max_frames=40)
+
+
+def config(shards: Path, out: Path, **more: object) -> flow.Config:
+    base = flow.Config(
+        data=str(shards), out=out, model=MODEL, steps=6, frames_per_batch=80, max_frames=40,
+        lr=1e-2, warmup=2, log_every=1, save_every=2, valid_every=3, valid_clips=1, device="cpu",
+        amp=False,
+    )  # fmt: skip
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+def test_a_run_stopped_in_the_middle_ends_like_an_uninterrupted_one(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow.main(config(shards, tmp_path / "whole", valid=str(shards)))
+
+    steps = Run.steps
+
+    def interrupted(self: Run, start: int, total: int):
+        for step in steps(self, start, total):
+            self.stopping = step == 2  # as SIGTERM does
+            yield step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "steps", interrupted)
+        flow.main(config(shards, tmp_path / "parts"))
+    assert (tmp_path / "parts" / "step_000003").is_dir()
+    flow.main(config(shards, tmp_path / "parts"))
+
+    whole, parts = (
+        torch.load(tmp_path / name / "step_000006" / "train_state.pt", weights_only=True)
+        for name in ("whole", "parts")
+    )
+    for part in ("model", "ema"):
+        for key, value in whole[part].items():
+            assert torch.equal(value, parts[part][key]), key
+
+
+def test_a_run_leaves_a_component_and_its_curves(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    flow.main(config(shards, out, valid=str(shards), steps=3))
+    model = checkpoint.load(TokenToMel, out / "step_000003")
+    assert model.config == MODEL
+    metrics = (out / "metrics.jsonl").read_text()
+    for key in ("flow", "coarse", "grad_norm", "valid_flow", "mel_l1"):
+        assert f'"{key}"' in metrics
+    flow.main(config(shards, tmp_path / "more", init=out / "step_000003", steps=1))
+    with pytest.raises(BadInput, match="hold max_frames"):
+        config(shards, out, frames_per_batch=10)
