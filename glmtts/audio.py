@@ -20,7 +20,7 @@ from glmtts.errors import BadAudio
 
 @dataclass(frozen=True)
 class AudioSpec:
-    """The one home of every rate and mel setting (defaults: the official 24 kHz system, spec §3.7)."""
+    """The one home of every rate and mel setting (defaults: official, 24 kHz, spec §3.7)."""
 
     sample_rate: int = 24_000
     hop_length: int = 480
@@ -152,13 +152,11 @@ def mel_to_hz(mel: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def mel_basis(
-    sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float
-) -> Tensor:
+def mel_basis(sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float) -> Tensor:
     """Triangular mel filters with Slaney scale and area norm, (M, n_fft // 2 + 1)."""
     bins = np.linspace(0.0, sample_rate / 2, n_fft // 2 + 1)
     low, high = hz_to_mel(np.array([f_min, f_max]))
-    edges = mel_to_hz(np.linspace(low, high, n_mels + 2))
+    edges = mel_to_hz(np.linspace(float(low), float(high), n_mels + 2))
     rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
     filters = np.maximum(0.0, np.minimum(rising, falling))
@@ -186,10 +184,10 @@ def log_mel(samples: Tensor, spec: AudioSpec) -> Tensor:
 
 
 def whisper_log_mel(samples: Tensor, n_mels: int = 80, sample_rate: int = 16_000) -> Tensor:
-    """Whisper's log10 mel, 25 ms windows, 100 frames a second: (..., N) -> (..., N * 100 // rate, M).
+    """Whisper's log10 mel, 25 ms windows every 10 ms: (..., N) -> (..., F, M).
 
-    Floor at 8 decades below the loudest bin of each sound, then (x + 4) / 4 (openai/whisper). Whisper
-    hears 16 kHz; at a higher rate the same windows hold the same bins up to 8 kHz, so their mel is
+    Floor at 8 decades below the loudest bin of each sound, then (x + 4) / 4 (openai/whisper).
+    Whisper hears 16 kHz; at a higher rate the same windows hold the same bins up to 8 kHz, so their mel is
     that of the sound resampled to 16 kHz (equal below the edge of the resampling filter).
     """
     n_fft, hop = sample_rate // 40, sample_rate // 100

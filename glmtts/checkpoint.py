@@ -1,4 +1,4 @@
-"""Components on disk: a folder with `config.json` and `model.safetensors`, saved and loaded strictly."""
+"""Components on disk: a folder with `config.json` and `model.safetensors`, loaded strictly."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 
 from glmtts.config import from_dict, to_dict
@@ -80,7 +80,9 @@ def load_config(cls: type[Any], folder: str | Path) -> Any:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"Cannot read {path} ({error}). Is this a component folder?") from error
+        raise CheckpointError(
+            f"Cannot read {path} ({error}). Is this a component folder?"
+        ) from error
     return from_dict(cls.config_type, data, str(path))
 
 
@@ -128,6 +130,8 @@ def load(
     component.load_state_dict(tensors, strict=True, assign=True)
     for name, buffer in component.named_buffers():
         if buffer.is_meta:
-            raise CheckpointError(f"{cls.__name__}: buffer {name!r} is neither stored nor computed.")
+            raise CheckpointError(
+                f"{cls.__name__}: buffer {name!r} is neither stored nor computed."
+            )
     component.config = config  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     return component.eval()

@@ -177,16 +177,17 @@ class Clock:
 
         @wraps(call)
         def timed(*args: Any, **kwargs: Any) -> Any:
-            result = self._measure(call, *args, **kwargs)
+            result = self.measure(call, *args, **kwargs)
             if isinstance(result, Iterator):
-                return self._each(result)  # pyright: ignore[reportUnknownArgumentType]
+                return TimedIterator(result, self)  # pyright: ignore[reportUnknownArgumentType]
             if hasattr(result, "push"):
                 self.watch(result, "push")
             return result
 
         return timed
 
-    def _measure(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def measure(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call and add the time it takes."""
         if self._running:  # called by a watched method: that one's time holds it
             return call(*args, **kwargs)
         started, self._running = time.monotonic(), True
@@ -196,7 +197,18 @@ class Clock:
             self._running = False
             self.seconds += time.monotonic() - started
 
-    def _each(self, values: Iterator[Any]) -> Iterator[Any]:
-        end = object()
-        while (value := self._measure(next, values, end)) is not end:
-            yield value
+
+class TimedIterator(Iterator[Any]):
+    """An iterator whose every step is timed by `clock`; in all else it is the one it wraps."""
+
+    def __init__(self, values: Iterator[Any], clock: Clock) -> None:
+        """Wrap `values`."""
+        self._values, self._clock = values, clock
+
+    def __next__(self) -> Any:
+        """The next value."""
+        return self._clock.measure(next, self._values)
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the iterator has."""
+        return getattr(self._values, name)

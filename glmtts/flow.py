@@ -218,28 +218,33 @@ class TokenToMel(nn.Module):
         """
         ids = self.checked_ids(tokens)
         prompt = FlowPrompt.of(self, voice, options)
-        per = self.config.network.frames_per_token
+        per, bins = self.config.network.frames_per_token, self.config.network.n_mels
         if not ids:
-            return prompt.mel.new_zeros(0, prompt.mel.shape[-1])
-        everything = [*prompt.tokens, *ids]
-        frames, own = len(everything) * per, len(prompt.tokens) * per
-        noise = draw_noise(rng or seeded(options.seed), frames, prompt.mel.shape[-1])
-        x = noise.to(prompt.mel) * options.temperature
+            return prompt.mel.new_zeros(0, bins)
+        known, frames = len(prompt.mel), len(prompt.mel) + len(ids) * per
+        noises = prompt.noise(bins), draw_noise(rng or seeded(options.seed), len(ids) * per, bins)
+        x = torch.cat(noises).to(prompt.mel) * options.temperature
         features, coarse = self.estimator.token_features(
-            prompt.ids(everything), prompt.speaker, frames
+            prompt.ids([*prompt.tokens, *ids]), prompt.speaker, frames
         )
         condition = prompt.condition(0, frames)
         visible = None
         if options.blocks:
-            sizes = [size * per for size in ((len(prompt.tokens),) if own else ()) + options.blocks]
+            sizes = [size * per for size in options.blocks]
             ends = look_ahead_ends if self.config.look_ahead_blocks else block_ends
-            visible = ends(sizes, frames)[None].to(x.device)
+            visible = ends([known, *sizes] if known else sizes, frames)[None].to(x.device)
+            if known and self.config.network.streams:  # the prompt does not see the sentence at all
+                first = self.estimator.token_features(
+                    prompt.ids(prompt.tokens), prompt.speaker, known
+                )
+                features = torch.cat((first[0], features[:, known:]), 1)
+                if coarse is not None and first[1] is not None:
+                    coarse = torch.cat((first[1], coarse[:, known:]), 1)
         for time, step in euler(options.steps):
-            v = self.velocity(
+            x = x + step * self.velocity(
                 x, condition, features, coarse, time, prompt.speaker, options, visible
             )
-            x = x + step * v
-        return x[own:] * self.config.mel_std + self.config.mel_mean
+        return x[known:] * self.config.mel_std + self.config.mel_mean
 
     def stream(
         self,
@@ -250,13 +255,75 @@ class TokenToMel(nn.Module):
     ) -> "MelStream":
         """Speak tokens as they come; joined, the pieces are what `sample` gives for all of them.
 
-        Without `options.blocks` everything is one block, spoken when the last token is there.
+        Without `options.blocks` everything is one block, spoken when the last token is there. Who
+        speaks many sentences in one voice saves the prompt's work: `open` it once.
 
         Raises:
             BadInput: the voice does not fit, or blocks are asked of a network that needs the whole
                 utterance.
         """
-        return MelStream(self, voice, options, rng)
+        return self.open(voice, options).stream(rng=rng)
+
+    @torch.inference_mode()
+    def open(self, voice: Voice, options: FlowOptions = FlowOptions()) -> "Opening":
+        """Do what does not depend on the sentence: run the prompt, the first attention block.
+
+        Raises:
+            BadInput: see `stream`.
+        """
+        if options.blocks and not self.config.network.streams:
+            raise BadInput(
+                "This flow model needs the whole sentence and cannot speak in blocks. "
+                "Leave FlowOptions.blocks empty (pace: whole sentence)."
+            )
+        prompt = FlowPrompt.of(self, voice, options)
+        caches = tuple(StepCache() for _ in range(options.steps))
+        if options.blocks and prompt.tokens:
+            noise = prompt.noise(self.config.network.n_mels)
+            self.advance(prompt, options, caches, prompt.tokens, 0, len(prompt.tokens), noise)
+        return Opening(self, voice, options, prompt, caches)
+
+    def advance(
+        self,
+        prompt: "FlowPrompt",
+        options: FlowOptions,
+        caches: Sequence[StepCache],
+        tokens: Sequence[int],
+        start: int,
+        stop: int,
+        noise: Tensor,
+    ) -> Tensor:
+        """Compute one attention block after finished ones, which `caches` (one a step) remember.
+
+        Args:
+            prompt: The voice.
+            options: Steps, guidance and temperature.
+            caches: Are brought from token `start` to token `stop`.
+            tokens: All ids known so far, the prompt's first.
+            start: First token of the block.
+            stop: End of the block.
+            noise: ((stop - start) * frames_per_token, M).
+
+        Returns:
+            Normalised mel, of the shape of `noise`.
+        """
+        network = self.config.network
+        per = network.frames_per_token
+        # The token branch sees a bounded stretch: run it on that and cut the block out.
+        first = max(0, start - self.estimator.text_emb_layer.context_tokens)
+        seen = tokens[first : stop + network.lookahead_tokens]
+        block = slice((start - first) * per, (stop - first) * per)
+        features, coarse = self.estimator.token_features(
+            prompt.ids(seen), prompt.speaker, len(seen) * per
+        )
+        features, coarse = features[:, block], None if coarse is None else coarse[:, block]
+        condition = prompt.condition(start * per, stop * per)
+        x = noise.to(prompt.mel) * options.temperature
+        for (time, step), cache in zip(euler(options.steps), caches, strict=True):
+            x = x + step * self.velocity(
+                x, condition, features, coarse, time, prompt.speaker, options, cache=cache
+            )
+        return x
 
     def velocity(
         self,
@@ -340,8 +407,12 @@ class FlowPrompt:
         return cls(tokens, (mel - config.mel_mean) / config.mel_std, speaker)
 
     def ids(self, tokens: Sequence[int]) -> Tensor:
-        """(rows, S) the same ids in every row."""
+        """(rows, S): the same ids in every row."""
         return torch.tensor(tokens, device=self.mel.device).expand(len(self.speaker), -1)
+
+    def noise(self, bins: int) -> Tensor:
+        """(P, M) initial noise of the prompt: always the same, so that a voice is opened once."""
+        return draw_noise(seeded(0), len(self.mel), bins)
 
     def condition(self, start: int, stop: int) -> Tensor:
         """(rows, stop - start, M) mel condition of frames `start` … of prompt and sentence."""
@@ -349,6 +420,29 @@ class FlowPrompt:
         known = self.mel[start:stop]
         condition[0, : len(known)] = known
         return condition
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A voice made ready to speak sentences with given options: its prompt is already computed.
+
+    Attributes:
+        model: Who speaks.
+        voice: In which voice.
+        options: How; a sentence may bring its own generator.
+        prompt: The voice as the network sees it.
+        caches: What the prompt's frames leave behind at each Euler step; sentences copy them.
+    """
+
+    model: TokenToMel
+    voice: Voice
+    options: FlowOptions
+    prompt: FlowPrompt
+    caches: tuple[StepCache, ...]
+
+    def stream(self, *, rng: torch.Generator | None = None) -> "MelStream":
+        """Begin a sentence; `rng` draws its noise (by default a generator of the options' seed)."""
+        return MelStream(self, rng or seeded(self.options.seed))
 
 
 class MelStream:
@@ -359,27 +453,14 @@ class MelStream:
     once and a sentence costs as much as its length.
     """
 
-    def __init__(
-        self,
-        model: TokenToMel,
-        voice: Voice,
-        options: FlowOptions,
-        rng: torch.Generator | None = None,
-    ) -> None:
+    def __init__(self, opening: Opening, rng: torch.Generator) -> None:
         """Begin a sentence; see `TokenToMel.stream`."""
-        if options.blocks and not model.config.network.streams:
-            raise BadInput(
-                "This flow model needs the whole sentence and cannot speak in blocks. "
-                "Leave FlowOptions.blocks empty (pace: whole sentence)."
-            )
-        self._model, self._voice, self._options = model, voice, options
-        self._rng = rng or seeded(options.seed)
-        self._prompt = FlowPrompt.of(model, voice, options)
-        self._tokens = list(self._prompt.tokens)
-        self._done = 0
+        self._opening, self._rng = opening, rng
+        self._caches = [cache.copy() for cache in opening.caches]
+        self._tokens = list(opening.prompt.tokens)
+        self._done = len(self._tokens)
         self._blocks = 0
         self._ended = False
-        self._caches = [StepCache() for _ in range(options.steps)]
 
     @torch.inference_mode()
     def push(self, tokens: Sequence[int], *, last: bool) -> Tensor:
@@ -393,55 +474,27 @@ class MelStream:
         """
         if self._ended:
             raise BadInput("This sentence has ended. Begin another one with TokenToMel.stream.")
-        model, options = self._model, self._options
+        model, options, prompt = self._opening.model, self._opening.options, self._opening.prompt
+        network = model.config.network
         self._tokens += model.checked_ids(tokens)
         self._ended = last
-        own = len(self._prompt.tokens)
         if not options.blocks:
-            ready = self._tokens[own:] if last else []
-            return model.sample(ready, self._voice, options, rng=self._rng)
-        bins = self._prompt.mel.shape[-1]
-        pieces = [self._prompt.mel.new_zeros(0, bins)]
-        while len(self._tokens) > own:
-            size = options.blocks[min(self._blocks, len(options.blocks) - 1)]
-            stop = max(self._done, own) + size
+            ready = self._tokens[len(prompt.tokens) :] if last else []
+            return model.sample(ready, self._opening.voice, options, rng=self._rng)
+        pieces = [prompt.mel.new_zeros(0, network.n_mels)]
+        while self._done < len(self._tokens):
+            stop = self._done + options.blocks[min(self._blocks, len(options.blocks) - 1)]
             if last:
                 stop = min(stop, len(self._tokens))
-            elif stop + model.config.network.lookahead_tokens > len(self._tokens):
+            elif stop + network.lookahead_tokens > len(self._tokens):
                 break
-            if stop <= self._done:
-                break
-            if self._done < own:  # the prompt is the first block
-                self._speak(own)
-            pieces.append(self._speak(stop))
-            self._blocks += 1
-        mel = torch.cat(pieces)
-        return mel * model.config.mel_std + model.config.mel_mean
-
-    def _speak(self, stop: int) -> Tensor:
-        """Compute the block of tokens from where we are to `stop`: (f, M) normalised mel."""
-        model, prompt, options = self._model, self._prompt, self._options
-        network = model.config.network
-        per, start = network.frames_per_token, self._done
-        # The token branch sees a bounded stretch: run it on that and cut the block out.
-        first = max(0, start - model.estimator.text_emb_layer.context_tokens)
-        seen = self._tokens[first : stop + network.lookahead_tokens]
-        features, coarse = model.estimator.token_features(
-            prompt.ids(seen), prompt.speaker, len(seen) * per
-        )
-        block = slice((start - first) * per, (stop - first) * per)
-        features = features[:, block]
-        coarse = None if coarse is None else coarse[:, block]
-        condition = prompt.condition(start * per, stop * per)
-        noise = draw_noise(self._rng, (stop - start) * per, prompt.mel.shape[-1])
-        x = noise.to(prompt.mel) * options.temperature
-        for (time, step), cache in zip(euler(options.steps), self._caches, strict=True):
-            v = model.velocity(
-                x, condition, features, coarse, time, prompt.speaker, options, cache=cache
+            frames = (stop - self._done) * network.frames_per_token
+            noise = draw_noise(self._rng, frames, network.n_mels)
+            pieces.append(
+                model.advance(prompt, options, self._caches, self._tokens, self._done, stop, noise)
             )
-            x = x + step * v
-        self._done = stop
-        return x
+            self._done, self._blocks = stop, self._blocks + 1
+        return torch.cat(pieces) * model.config.mel_std + model.config.mel_mean
 
 
 def euler(steps: int) -> list[tuple[float, float]]:

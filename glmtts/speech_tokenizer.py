@@ -1,4 +1,4 @@
-"""Audio to speech tokens: a Whisper encoder, pooled to 25 Hz, and a vector quantiser. Read `encode` first.
+"""Audio to speech tokens: Whisper's encoder, pooled to 25 Hz, and a quantiser. Read `encode` first.
 
 Official system (spec §5, paper §2.3): whisper-large-v3's first 16 layers, average pooling 2, 32,768
 codes, block mask of 4 s. The nano tokenizer is the same code around whisper-base with a projection
@@ -151,9 +151,16 @@ class SpeechTokenizer(nn.Module):
 
 @dataclass(frozen=True)
 class TokenizerHeadsConfig:
-    """The training heads. Attributes: `code_dim` of the codes, `dim` inside, CTC `classes` (blank
-    is 0), `layers` of convolution, `features` reconstructed (0 = none), `prior_scale`: how strongly
-    the label prior is divided out when phonemes are read or aligned."""
+    """The training heads.
+
+    Attributes:
+        code_dim: Dimensions of a code.
+        dim: Width inside.
+        classes: CTC classes; 0 is the blank.
+        layers: Convolution blocks before the classes.
+        features: Dimensions of the encoder feature that is reconstructed; 0 = none.
+        prior_scale: How strongly the label prior is divided out when phonemes are aligned.
+    """
 
     code_dim: int = 64
     dim: int = 256
@@ -203,7 +210,7 @@ class TokenizerHeads(nn.Module):
         return self.classes(self.speech(self.speech_in(codes)))
 
     def phoneme_scores(self, codes: Tensor) -> Tensor:
-        """Scores for reading and aligning: log-posterior less the scaled label prior, (B, S, classes)."""
+        """Log-posterior less the scaled label prior, to read and align by: (B, S, classes)."""
         log_probs = self.phoneme_logits(codes).float().log_softmax(-1)
         return log_probs - self.config.prior_scale * self.log_prior
 
@@ -215,7 +222,7 @@ class TokenizerHeads(nn.Module):
 
 
 def ctc_align(log_probs: Tensor, labels: Sequence[int]) -> list[int]:
-    """Most likely label index at each step (Viterbi over the CTC graph, blanks joined to neighbours).
+    """Likeliest label at each step: Viterbi over the CTC graph, blanks joined to neighbours.
 
     Args:
         log_probs: (S, classes), class 0 the blank.

@@ -1,7 +1,7 @@
 """Text to speech: the whole path. Read `Synthesizer.stream` first; each line of it is one stage.
 
-    text -> sentences -> text ids -> speech tokens -> mel frames -> samples
-    text/normalize   text/tokenizer   lm.py        flow.py      vocoder.py
+text -> sentences -> text ids -> speech tokens -> mel frames -> samples
+text/normalize   text/tokenizer   lm.py        flow.py      vocoder.py
 """
 
 import json
@@ -32,6 +32,7 @@ from glmtts.voice import Prompt, Voice
 from glmtts.voices import VoiceLibrary, default_folder
 
 FORMAT = 1
+PARTS = ("text_tokenizer", "lm", "flow", "vocoder", "speech_tokenizer", "speaker")
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,14 @@ class Pace:
     """How many speech tokens are turned into sound at once.
 
     Attributes:
-        blocks: Tokens of the first, second, … block, the last size repeats; empty = a whole sentence.
+        blocks: Tokens of the first, second, … block; the last repeats. Empty = whole sentences.
     """
 
     blocks: tuple[int, ...] = ()
 
     @classmethod
     def whole_sentence(cls) -> "Pace":
-        """One piece a sentence: every frame sees the whole sentence, and a runaway can be retried."""
+        """One piece a sentence: frames see all of it, and a runaway can be retried."""
         return cls()
 
     @classmethod
@@ -106,8 +107,11 @@ class Manifest:
         phonemes: Sentences are given to the language model as phonemes, else as text.
         history_tokens: Speech tokens of voice and past sentences the language model is reminded of;
             0 = of the voice only (official 750).
+        prompt_tokens: A voice's clip of more speech tokens is kept from the language model, which
+            never learnt to go on from one so long; speaker vector and flow still carry the voice.
         foreign_prompts: Whether the language model hears a voice's clip when it is in another
             language than the sentence. A model that never learnt that speaks better without.
+        sentence_length: Longest sentence spoken at once, in Hanzi (a Latin letter counts 0.3).
         default_voices: Voice for each language when none is asked for.
         trained_by: Which recipe made it.
     """
@@ -118,7 +122,9 @@ class Manifest:
     audio: AudioSpec
     phonemes: bool = True
     history_tokens: int = 750
+    prompt_tokens: int = 750
     foreign_prompts: bool = True
+    sentence_length: int = 60
     default_voices: tuple[str, ...] = ()
     trained_by: str = ""
 
@@ -138,7 +144,7 @@ class Synthesizer:
     ) -> None:
         """Put parts together; `load` does it from a folder."""
         self.manifest = manifest
-        self.normalizer = Normalizer()
+        self.normalizer = Normalizer(max_length=manifest.sentence_length)
         self.text_tokenizer = text_tokenizer
         self.lm, self.flow, self.vocoder = lm, flow, vocoder
         self.encoder, self.voices = encoder, voices
@@ -159,7 +165,7 @@ class Synthesizer:
             name_or_path: A name of `available_models()` or a model folder.
             device: "cpu", "cuda", "cuda:1" …; "auto" takes a GPU if there is one.
             dtype: Type of the language model's weights: "float32", "bfloat16", "float16"; "auto" is
-                bfloat16 on a GPU. Flow and vocoder stay float32 (bfloat16 there is audible as hiss).
+                bfloat16 on a GPU. Flow and vocoder stay float32 (else there is audible hiss).
             components: Other folders for single components ("lm", "flow", "vocoder", …), such as a
                 training checkpoint.
             voices: Folder of the user's voices; by default the one of this platform.
@@ -172,8 +178,7 @@ class Synthesizer:
         folder = hub.resolve(name_or_path)
         manifest = read_manifest(folder)
         where, kind = _device(device), _dtype(dtype, device)
-        paths = {name: folder / name for name in
-                 ("text_tokenizer", "lm", "flow", "vocoder", "speech_tokenizer", "speaker")}  # fmt: skip
+        paths = {name: folder / name for name in PARTS}
         paths |= {name: Path(path) for name, path in (components or {}).items()}
         text_tokenizer = TextTokenizer.load(paths["text_tokenizer"])
         text = TextReader(text_tokenizer, manifest.phonemes)
@@ -303,7 +308,9 @@ class Synthesizer:
         """The prompt the language model is given for a sentence."""
         chinese = any("\u4e00" <= char <= "\u9fff" for char in sentence)
         foreign = voice.language in ("zh", "en") and (voice.language == "zh") != chinese
-        return Prompt() if foreign and not self.manifest.foreign_prompts else prompt
+        length = sum(len(turn.speech_tokens) for turn in prompt.turns[: prompt.own])
+        unfit = foreign and not self.manifest.foreign_prompts
+        return Prompt() if unfit or length > self.manifest.prompt_tokens else prompt
 
 
 @dataclass(frozen=True)

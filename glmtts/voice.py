@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from glmtts.errors import CheckpointError
@@ -23,7 +23,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the language model is conditioned on: `turns[0]` is the voice, later turns what it just said.
+    """What the language model goes on from: `turns[0]` is the voice, later turns what it just said.
 
     A voice cloned without a transcript has no turns: only the flow knows it then.
     """

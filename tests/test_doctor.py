@@ -55,6 +55,21 @@ def test_time_between_the_items_of_a_stream_is_not_work() -> None:
     assert clock.seconds < 0.3
 
 
+def test_a_timed_iterator_keeps_its_other_attributes() -> None:
+    class Countdown(Iterator[int]):
+        finish_reason = "stop"
+
+        def __next__(self) -> int:
+            raise StopIteration
+
+    worker, clock = Worker(), Clock()
+    worker.work = Countdown  # type: ignore[method-assign, assignment]
+    clock.watch(worker, "work")
+    countdown = worker.work()
+    assert list(countdown) == []  # type: ignore[call-overload]
+    assert countdown.finish_reason == "stop"  # type: ignore[attr-defined]
+
+
 def test_installed_knows_dependencies_and_extras() -> None:
     versions, extras = installed()
     assert versions["glmtts"] is not None

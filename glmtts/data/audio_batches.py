@@ -1,4 +1,4 @@
-"""Batches of whole clips for the speech tokenizer, sorted by length so that little padding is needed."""
+"""Batches of whole clips for the speech tokenizer, of similar length to need little padding."""
 
 from dataclasses import dataclass
 
@@ -41,7 +41,13 @@ class TokenizerBatches:
     """Batch `step` is a pure function of (seed, rank, step)."""
 
     def __init__(
-        self, corpus: Corpus, seconds: float, sample_rate: int, seed: int, rank: int = 0, world: int = 1
+        self,
+        corpus: Corpus,
+        seconds: float,
+        sample_rate: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         """Group clips into batches of about `seconds` of sound."""
         self.corpus, self.rate = corpus, sample_rate

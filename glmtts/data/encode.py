@@ -1,4 +1,4 @@
-"""Manifest to training shards, in two passes, because the speech tokenizer is itself trained on the first.
+"""Manifest to training shards, in two passes: the speech tokenizer is trained on the first.
 
 1. `encode_audio`: clips of a manifest -> shards with samples, F0 and units (tokenizer, vocoder).
 2. `encode_tokens`: those shards -> shards with speech tokens, the phoneme spoken at each token,
@@ -94,10 +94,13 @@ def encode_tokens(
     ):
         if (out / f"shard-{index:05d}.jsonl").exists():
             continue
+        part.sort(key=lambda i: corpus.length("audio", i))  # similar lengths: little padding
         arrays: dict[str, list[np.ndarray]] = {k: [] for k in ("tokens", "alignment", "mel")}
         sounds: list[Audio] = []
         for batch in _by_seconds(corpus, part, batch_seconds, spec.sample_rate):
-            samples = [torch.from_numpy(corpus.array("audio", i) / np.float32(32768)) for i in batch]
+            samples = [
+                torch.from_numpy(corpus.array("audio", i) / np.float32(32768)) for i in batch
+            ]
             rows = tokens_and_alignment(
                 tokenizer, heads, samples, [_labels(corpus.clips[i]) for i in batch]
             )
@@ -117,7 +120,7 @@ def tokens_and_alignment(
     samples: Sequence[Tensor],
     labels: Sequence[Sequence[int]],
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Speech tokens of each sound and, for each token, the index of the label spoken then (-1 unknown).
+    """Speech tokens of each sound, and for each the index of the label spoken then (-1 unknown).
 
     Args:
         tokenizer: Its rate is that of `samples`.
@@ -127,7 +130,9 @@ def tokens_and_alignment(
     """
     lengths = torch.tensor([len(s) for s in samples])
     padded = torch.nn.utils.rnn.pad_sequence(list(samples), batch_first=True)
-    with torch.autocast("cpu", torch.bfloat16, enabled=tokenizer.quantizer.weight.device.type == "cpu"):
+    with torch.autocast(
+        "cpu", torch.bfloat16, enabled=tokenizer.quantizer.weight.device.type == "cpu"
+    ):
         x, mask = tokenizer.features(padded.to(tokenizer.quantizer.weight), lengths)
     ids = tokenizer.quantizer.ids(x.float())
     codes = torch.nn.functional.embedding(ids, tokenizer.quantizer.weight)

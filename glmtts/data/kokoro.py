@@ -113,7 +113,7 @@ def lstm_parameters(w: np.ndarray, r: np.ndarray, b: np.ndarray) -> dict[str, np
         b: (2, 8H).
     """
     size = r.shape[-1]
-    gates = (np.array([0, 2, 3, 1])[:, None] * size + np.arange(size)).reshape(-1)
+    gates = [gate * size + row for gate in (0, 2, 3, 1) for row in range(size)]
     out: dict[str, np.ndarray] = {}
     for direction, suffix in enumerate(("_l0", "_l0_reverse")):
         out[f"weight_ih{suffix}"] = w[direction][gates]
@@ -183,7 +183,7 @@ def read_weights(data: bytes) -> dict[str, np.ndarray]:
             axis = 0 if node.op_type == "ConvInteger" else 1
             value = dequantise(weight, zero, graph.weight_scale(node), axis)
             key = f"{module_path(node.name)}.weight"
-            state.setdefault(key, value if axis == 0 else value.T)
+            state.setdefault(key, value if axis == 0 else np.swapaxes(value, 0, 1))
             # Biases of matrices keep their names, those of ALBERT and the convolutions too.
         elif node.op_type == "Gather" and inputs[0].endswith("_quantized"):
             table = graph.follow(node.output[0], (), "DequantizeLinear")
@@ -197,7 +197,7 @@ def read_weights(data: bytes) -> dict[str, np.ndarray]:
             for side in range(2):
                 for out, value, zero, scale in ((0, w, w_zero, w_scale), (1, r, r_zero, r_scale)):
                     zero, scale = zero.reshape(2, -1)[side], scale.reshape(2, -1)[side]
-                    halves[out].append(dequantise(value[side], zero, scale, 1).T)
+                    halves[out].append(np.swapaxes(dequantise(value[side], zero, scale, 1), 0, 1))
             path = module_path(node.name)
             for key, value in lstm_parameters(
                 np.stack(halves[0]), np.stack(halves[1]), bias
@@ -206,7 +206,8 @@ def read_weights(data: bytes) -> dict[str, np.ndarray]:
         elif node.op_type in ("Conv", "ConvTranspose") and inputs[1] in graph.values:
             state.setdefault(f"{module_path(node.name)}.weight", graph.values[inputs[1]])
         elif node.op_type == "MatMul" and inputs[1] in graph.values:
-            state.setdefault(f"{module_path(node.name)}.weight", graph.values[inputs[1]].T)
+            weight = np.swapaxes(graph.values[inputs[1]], 0, 1)
+            state.setdefault(f"{module_path(node.name)}.weight", weight)
     return state
 
 

@@ -12,7 +12,7 @@ from glmtts.errors import MissingExtra
 
 
 def track_pitch(samples: np.ndarray, sample_rate: int, hop_length: int) -> np.ndarray:
-    """F0 in Hz at the centre of each mel frame, 0 where unvoiced: (N,) -> (N // hop_length,) float32.
+    """F0 in Hz at the centre of each mel frame, 0 where unvoiced: (N,) -> (F,) float32.
 
     Args:
         samples: (N,) float in [-1, 1] or int16.

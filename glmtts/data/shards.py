@@ -6,7 +6,7 @@ Arrays are concatenated over the clips of the shard; `<name>_offsets` (n + 1,) i
     tokens     (sum S,)     int16   speech tokens, 25 a second
     alignment  (sum S,)     int16   for each token the index of the phoneme spoken then, -1 unknown
     mel        (sum F, M)   uint8   log-mel, quantised: value / 255 * (MEL_HIGH - MEL_LOW) + MEL_LOW
-    audio      (sum N,)     int16   samples at AudioSpec.sample_rate (tokenizer and vocoder training)
+    audio      (sum N,)     int16   samples at the rate of the model (tokenizer, vocoder)
     f0         (sum F,)     float16 F0 in Hz at the centre of each mel frame, 0 unvoiced
     speaker    (n, E)       float16 unit-length speaker vectors, one row a clip
 
@@ -29,7 +29,13 @@ from glmtts.errors import BadInput
 MEL_LOW, MEL_HIGH = -11.6, 2.9
 """Range of the 8-bit mel: ln(1e-5) and just above the loudest frames of full-scale speech."""
 
-DTYPES = {"tokens": "int16", "alignment": "int16", "mel": "uint8", "audio": "int16", "f0": "float16"}
+DTYPES = {
+    "tokens": "int16",
+    "alignment": "int16",
+    "mel": "uint8",
+    "audio": "int16",
+    "f0": "float16",
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def write_shard(
     clips: Sequence[Clip],
     arrays: Mapping[str, Sequence[np.ndarray]],
 ) -> None:
-    """Write one shard: `arrays[name][i]` belongs to `clips[i]`. The .jsonl appears last (= complete)."""
+    """Write one shard: `arrays[name][i]` belongs to `clips[i]`. The .jsonl comes last."""
     folder.mkdir(parents=True, exist_ok=True)
     flat: dict[str, np.ndarray] = {}
     for name, parts in arrays.items():
@@ -91,7 +97,7 @@ def write_shard(
 
 
 class Corpus:
-    """Random access to the clips of a folder of shards: `corpus.array("tokens", i)`, `corpus.clips[i]`."""
+    """The clips of a folder of shards by number: `corpus.array("tokens", i)`, `corpus.clips[i]`."""
 
     def __init__(self, folder: str | Path) -> None:
         """Index the folder (or several, separated by commas).

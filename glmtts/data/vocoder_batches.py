@@ -1,5 +1,6 @@
 """Shards with audio to crops for the vocoder. Read VocoderBatches.batch first."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,7 @@ class PitchTrack:
 def _write_tracks(path: Path, corpus: Corpus, sample_rate: int, step: int) -> None:
     tracks = [track_pitch(corpus.array("audio", i), sample_rate, step) for i in range(len(corpus))]
     offsets = np.cumsum([0, *map(len, tracks)], dtype=np.int64)
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")  # ranks may write at once
     save_file({"pitch": np.concatenate(tracks).astype(np.float16), "offsets": offsets}, temporary)
     temporary.rename(path)
 

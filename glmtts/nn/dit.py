@@ -63,7 +63,7 @@ class DiTConfig:
     vocab_size: int = 4096
     frames_per_token: int = 2
     dim: int = 256
-    layers: int = 8
+    layers: int = 6
     heads: int = 4
     ff_dim: int = 1024
     speaker_dim: int = 256
@@ -116,6 +116,10 @@ class StepCache:
     tails: list[Tensor] = field(default_factory=list)
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
+
+    def copy(self) -> "StepCache":
+        """A cache that goes its own way from here (the tensors are never written to)."""
+        return StepCache(self.frames, [*self.tails], [*self.keys], [*self.values])
 
 
 class TimeEmbedding(nn.Module):

@@ -6,7 +6,8 @@ thus come from the source, and spectral losses alone train it to a clear voice.
 
 Two things keep training out of a whisper. Averaged over random phase, log |a + b| is
 log max(|a|, |b|): the weaker source gets no gradient. So the pulses are gated by the true voicing,
-which leaves unvoiced sound to the noise, and the noise starts far below the pulses.
+which leaves unvoiced sound to the noise, and each source starts where speech mostly has it: pulses
+at low frequencies, noise at high ones.
 
 Sources: neural source-filter models (arXiv 1904.12088); complex-cepstrum filters of the neural
 homomorphic vocoder (Liu et al., Interspeech 2020); a backbone as in Vocos (arXiv 2306.00814).
@@ -25,8 +26,8 @@ from glmtts.nn.vocos import START, Backbone, Position, Wave
 LOWEST_HZ, HIGHEST_HZ = 50.0, 1000.0
 PITCH_BINS = 160
 MEL_SHIFT, MEL_SCALE = 4.0, 4.0
-TAIL = 3
-"""Frames around a frame that its samples share with: filter ringing and pitch interpolation."""
+BEFORE, AFTER = 4, 2
+"""Frames beside a frame that touch its samples: ringing of the filters, pitch interpolation."""
 
 
 def white_noise(start: Tensor, count: int) -> Tensor:
@@ -127,13 +128,19 @@ class HarmonicVocoder(nn.Module):
         with torch.no_grad():
             weight = self.filter_head.weight.mul_(0.05).unflatten(0, (subframes, -1))
             bias = self.filter_head.bias.zero_().unflatten(0, (subframes, -1))
-            levels = (-0.7, -2.7)  # log gain of unit-power sources that yields the mel; noise lower
+            bins = envelope.shape[1]
+            hertz = torch.linspace(0.0, sample_rate / 2, bins, device="cpu")
+            breathy = ((hertz - 3500.0) / 2500.0).clamp(0.0, 1.0)
+            # Unit-power sources yield the mel at a log gain of -0.7. What is below 3.5 kHz starts
+            # as pulses, what is above 6 kHz as noise.
+            levels = (-0.7 - 2.5 * breathy, -0.7 - 2.0 * (1.0 - breathy))
             starts = (0, 2 * cepstrum)
             for order, first, level in zip((cepstrum, noise_cepstrum), starts, levels, strict=True):
-                to_cepstrum = envelope @ projection(order, envelope.shape[1]) / damping(order)
-                weight[:, first : first + order, dims:] = MEL_SCALE * to_cepstrum.T
-                bias[:, first] = level - MEL_SHIFT
-        self.left, self.right = self.backbone.left + TAIL + 1, self.backbone.right + TAIL + 1
+                to_cepstrum = projection(order, bins) / damping(order)
+                end = first + order
+                weight[:, first:end, dims:] = MEL_SCALE * (envelope @ to_cepstrum).T
+                bias[:, first:end] = (level - MEL_SHIFT) @ to_cepstrum
+        self.left, self.right = self.backbone.left + BEFORE, self.backbone.right + AFTER
 
     def controls(self, mel: Tensor) -> tuple[Tensor, list[Tensor]]:
         """What is predicted from mel (B, F, M).

@@ -1,7 +1,7 @@
-"""Vector quantisation with an EMA codebook, commitment loss and dead-code restart (van den Oord 2017).
+"""Vector quantisation with an EMA codebook and dead-code restart (van den Oord et al. 2017).
 
-The codebook is not trained by gradient: each code follows the running mean of the vectors that chose
-it (decay 0.99). A code that stopped being chosen restarts at a vector of the current batch.
+The codebook is not trained by gradient: each code follows the running mean of the vectors that
+chose it (decay 0.99). A code that stopped being chosen restarts at a vector of the current batch.
 """
 
 import torch

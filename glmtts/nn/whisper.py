@@ -1,4 +1,4 @@
-"""Whisper's audio encoder (openai/whisper, MIT), cut after a number of layers, with optional causality.
+"""Whisper's audio encoder (openai/whisper, MIT), cut after some layers, causal if wanted.
 
 Names of the parameters are those of Hugging Face's implementation, so that published weights load.
 """
@@ -18,6 +18,7 @@ class Attention(nn.Module):
     """Multi-head self-attention; the key projection has no bias."""
 
     def __init__(self, dim: int, heads: int) -> None:
+        """Build for (B, L, D)."""
         super().__init__()
         self.heads = heads
         self.k_proj = nn.Linear(dim, dim, bias=False)
@@ -26,6 +27,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, L, D), mask (B, 1, 1 or L, L) True where a key is seen -> (B, L, D)."""
         b, length, dim = x.shape
         q, k, v = (
             proj(x).view(b, length, self.heads, -1).transpose(1, 2)  # (B, H, L, D / H)
@@ -39,6 +41,7 @@ class EncoderLayer(nn.Module):
     """Pre-norm transformer layer with an exact GELU."""
 
     def __init__(self, dim: int, heads: int, ffn: int) -> None:
+        """Build for (B, L, D)."""
         super().__init__()
         self.self_attn = Attention(dim, heads)
         self.self_attn_layer_norm = nn.LayerNorm(dim)
@@ -47,6 +50,7 @@ class EncoderLayer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, L, D), mask as for `Attention` -> (B, L, D)."""
         x = x + self.self_attn(self.self_attn_layer_norm(x), mask)
         return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
 
@@ -57,6 +61,7 @@ class WhisperEncoder(nn.Module):
     def __init__(
         self, n_mels: int, dim: int, heads: int, ffn: int, layers: int, positions: int, causal: bool
     ) -> None:
+        """Build with random weights; `causal` makes the two convolutions look back only."""
         super().__init__()
         self.causal = causal
         self.conv1 = nn.Conv1d(n_mels, dim, 3, padding=0 if causal else 1)

@@ -67,7 +67,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Move the average towards `model`; the decay starts low so that early steps are forgotten."""
+        """Move the average towards `model`; a low decay at first forgets the early steps."""
         decay = min(self.decay, (1.0 + step) / (10.0 + step))
         for mine, theirs in zip(self.model.parameters(), model.parameters(), strict=True):
             mine.lerp_(theirs, 1.0 - decay)
@@ -97,7 +97,7 @@ class Run:
     started: float = 0.0
     first_step: int = 0
     stopping: bool = False
-    _board: Any = None
+    board: Any = None
 
     @property
     def main(self) -> bool:
@@ -105,7 +105,7 @@ class Run:
         return self.rank == 0
 
     def seed_step(self, step: int) -> None:
-        """Seed torch, numpy and random from (seed, rank, step): a resumed run draws the same noise."""
+        """Seed everything from (seed, rank, step): a resumed run draws the same noise."""
         value = (self.seed * 1_000_003 + step) * 64 + self.rank
         torch.manual_seed(value % 2**63)
         np.random.seed(value % 2**32)
@@ -132,22 +132,26 @@ class Run:
         row = {k: float(v) for k, v in values.items()}
         seconds = time.monotonic() - self.started
         rate = (step + 1 - self.first_step) / max(1e-9, seconds)
-        line = {"step": step, "seconds": round(seconds, 1), **{k: round(v, 5) for k, v in row.items()}}
+        line = {
+            "step": step,
+            "seconds": round(seconds, 1),
+            **{k: round(v, 5) for k, v in row.items()},
+        }
         with (self.out / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         shown = "  ".join(f"{k} {v:.4g}" for k, v in row.items())
         print(f"step {step:6d}  {shown}  ({rate:.2f} steps/s)", flush=True)
-        if self._board is not None:
+        if self.board is not None:
             for key, value in row.items():
-                self._board.add_scalar(key, value, step)
+                self.board.add_scalar(key, value, step)
 
     def log_audio(self, step: int, name: str, audio: Audio) -> None:
         """Keep an audio sample: a WAV under `samples/`, and TensorBoard if installed."""
         if self.main:
             (self.out / "samples").mkdir(exist_ok=True)
             audio.save(self.out / "samples" / f"{name}-{step:06d}.wav")
-            if self._board is not None:
-                self._board.add_audio(name, audio.samples[None], step, audio.sample_rate)
+            if self.board is not None:
+                self.board.add_audio(name, audio.samples[None], step, audio.sample_rate)
 
     def log_picture(self, step: int, name: str, values: Tensor) -> None:
         """Keep a matrix (rows upwards) as a PNG under `samples/` and in TensorBoard if installed.
@@ -166,8 +170,8 @@ class Run:
         axes.set_title(f"{name}, step {step}")
         (self.out / "samples").mkdir(exist_ok=True)
         figure.savefig(self.out / "samples" / f"{name}-{step:06d}.png")
-        if self._board is not None:
-            self._board.add_figure(name, figure, step)
+        if self.board is not None:
+            self.board.add_figure(name, figure, step)
 
     def save(
         self, step: int, component: nn.Module, stateful: Mapping[str, Any], more: Any = None
@@ -228,7 +232,7 @@ class Run:
 def setup(
     config: Any, out: Path, seed: int, *, device: str = "auto", amp: bool = True, threads: int = 0
 ) -> Run:
-    """Start a run: pick the device, join the ranks that torchrun started, print and save the config.
+    """Start a run: pick the device, join the ranks of torchrun, print and save the config.
 
     Raises:
         BadInput: `out` holds a run of another configuration.
@@ -255,7 +259,7 @@ def setup(
         try:
             from torch.utils.tensorboard.writer import SummaryWriter
 
-            run._board = SummaryWriter(str(out / "board"))
+            run.board = SummaryWriter(str(out / "board"))
         except ImportError:
             pass
 

@@ -1,9 +1,9 @@
-"""Train the speech tokenizer: Whisper-VQ under ASR supervision with a pitch estimator (paper §2.3).
+"""Train the speech tokenizer: Whisper-VQ with ASR supervision and a pitch estimator (paper §2.3).
 
-Flow of one step: sound -> encoder (lower layers frozen) -> projection -> quantiser; then through the
-codes: phonemes by CTC, pitch contour and voicing, and (optional) the encoder's own features. The CTC
-posteriors are divided by a running label prior (Zeyer et al. 2021; Huang et al. 2024): without it CTC
-turns most frames into blanks, and their codes lose the sound they stand for.
+One step: sound -> encoder (lower layers frozen) -> projection -> quantiser; then, through the
+codes, phonemes by CTC, pitch contour and voicing, and (optional) the encoder's own features. The
+CTC posteriors are divided by a running label prior (Zeyer et al. 2021; Huang et al. 2024): without
+it CTC turns most frames into blanks, and their codes lose the sound they stand for.
 
 The first `vq_from` steps run without the quantiser; then the codebook starts from k-means.
 """
@@ -42,7 +42,7 @@ class Config:
     whisper: Path | None = None
     """Weights of Whisper's encoder to start from (glmtts data whisper)."""
     init: Path | None = None
-    """Start from this tokenizer checkpoint instead (its heads stand in the folder `heads` inside)."""
+    """Start from this tokenizer checkpoint instead (its heads are in the folder `heads` inside)."""
     model: SpeechTokenizerConfig = field(default_factory=SpeechTokenizerConfig)
     """What is trained."""
     heads: TokenizerHeadsConfig = field(default_factory=TokenizerHeadsConfig)
@@ -214,7 +214,12 @@ def validate(training: TokenizerTraining, batches: TokenizerBatches) -> dict[str
 def main(config: Config) -> None:
     """Train, then leave the tokenizer in the newest `step_NNNNNN` folder of `config.out`."""
     run = setup(
-        config, config.out, config.seed, device=config.device, amp=config.amp, threads=config.threads
+        config,
+        config.out,
+        config.seed,
+        device=config.device,
+        amp=config.amp,
+        threads=config.threads,
     )
 
     tokenizer, heads = SpeechTokenizer(config.model), TokenizerHeads(config.heads)
@@ -258,7 +263,9 @@ def main(config: Config) -> None:
                 restarted = tokenizer.quantizer.restart(torch.cat(recent))
 
         if run.due(step, 20):
-            parts = {k: out[k] for k in ("loss", "ctc", "pitch", "voicing", "commitment", "features")}
+            parts = {
+                k: out[k] for k in ("loss", "ctc", "pitch", "voicing", "commitment", "features")
+            }
             run.log(step, **parts, grad_norm=grad_norm, restarted=restarted)
         if run.due(step, config.valid_every) or step + 1 == config.steps:
             run.log(step, **validate(training, valid))
@@ -269,7 +276,7 @@ def main(config: Config) -> None:
 
 
 def load_whisper(tokenizer: SpeechTokenizer, path: Path) -> None:
-    """Copy Whisper's encoder weights (Hugging Face names, extra layers ignored) into the tokenizer."""
+    """Copy Whisper's encoder weights (Hugging Face names; extra layers are ignored)."""
     weights = load_file(path)
     wanted = tokenizer.encoder.state_dict()
     tokenizer.encoder.load_state_dict({k: weights[k].float() for k in wanted})

@@ -84,8 +84,8 @@ def test_the_encoder_gets_hugging_face_names(variables: dict[str, np.ndarray]):
     expected = {"embed_positions.weight", "layers.0.self_attn.k_proj.weight"}
     for module in (
         "conv1", "conv2", "layer_norm", "layers.0.self_attn_layer_norm",
-        "layers.0.final_layer_norm", "layers.0.fc1", "layers.0.fc2", "layers.0.self_attn.q_proj", "layers.0.self_attn.v_proj",
-        "layers.0.self_attn.out_proj",
+        "layers.0.final_layer_norm", "layers.0.fc1", "layers.0.fc2",
+        "layers.0.self_attn.q_proj", "layers.0.self_attn.v_proj", "layers.0.self_attn.out_proj",
     ):  # fmt: skip
         expected |= {f"{module}.{kind}" for kind in linear}
     assert set(state) == expected

@@ -111,8 +111,8 @@ def test_whole_sentences(
             "recorded", "", Prompt(), speech_tokens=tuple(tokens.tolist()), mel=mel,
             speaker=got["embedding"][0],
         )  # fmt: skip
-        noise = got["noise"][0]
-        monkeypatch.setattr(flow, "draw_noise", lambda *_, noise=noise: noise)
+        noises = iter(got["noise"][0].split([len(mel), len(got["noise"][0]) - len(mel)]))
+        monkeypatch.setattr(flow, "draw_noise", lambda *_, noises=noises: next(noises))
         options = FlowOptions(
             steps=settings["n_timesteps"], guidance=meta["config"]["inference_cfg_rate"]
         )
