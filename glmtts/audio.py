@@ -187,8 +187,8 @@ def whisper_log_mel(samples: Tensor, n_mels: int = 80, sample_rate: int = 16_000
     """Whisper's log10 mel, 25 ms windows every 10 ms: (..., N) -> (..., F, M).
 
     Floor at 8 decades below the loudest bin of each sound, then (x + 4) / 4 (openai/whisper).
-    Whisper hears 16 kHz; at a higher rate the same windows hold the same bins up to 8 kHz, so their mel is
-    that of the sound resampled to 16 kHz (equal below the edge of the resampling filter).
+    Whisper hears 16 kHz; at a higher rate the same windows hold the same bins up to 8 kHz, so their
+    mel is that of the sound resampled to 16 kHz (equal below the edge of the resampling filter).
     """
     n_fft, hop = sample_rate // 40, sample_rate // 100
     flat = samples.reshape(-1, samples.shape[-1]).float()

@@ -141,7 +141,8 @@ class SpeechTokenizer(nn.Module):
             raise BadAudio("Cannot turn an empty sound into speech tokens.")
         segment = self.config.positions * self.config.sample_rate // 50
         tokens: list[int] = []
-        for part in samples.split(segment):
+        for start in range(0, len(samples), segment):
+            part = samples[start : start + segment]
             pad = -len(part) % self.samples_per_token
             padded = F.pad(part, (0, pad))[None]
             length = torch.tensor([len(part)], device=part.device)

@@ -43,6 +43,8 @@ class VocoderConfig:
         pitches: Pitch points a frame (harmonic).
         cepstrum: Order of the harmonic filter (harmonic).
         noise_cepstrum: Order of the noise filter (harmonic).
+        breathy_from_hz: Below, voiced sound is made of pulses (harmonic).
+        breathy_to_hz: Above, everything is noise (harmonic).
     """
 
     kind: str = "harmonic"
@@ -57,6 +59,8 @@ class VocoderConfig:
     pitches: int = 2
     cepstrum: int = 96
     noise_cepstrum: int = 48
+    breathy_from_hz: float = 3_500.0
+    breathy_to_hz: float = 6_000.0
 
 
 def vocos(config: VocoderConfig) -> Vocos:
@@ -80,7 +84,8 @@ def harmonic(config: VocoderConfig) -> HarmonicVocoder:
     return HarmonicVocoder(
         config.spec.n_mels, config.spec.sample_rate, config.spec.hop_length, config.dims,
         config.blocks, config.hidden, config.kernel, config.lookahead, config.subframes,
-        config.pitches, config.cepstrum, config.noise_cepstrum, envelope_of(config.spec),
+        config.pitches, config.cepstrum, config.noise_cepstrum,
+        (config.breathy_from_hz, config.breathy_to_hz), envelope_of(config.spec),
     )  # fmt: skip
 
 

@@ -1,9 +1,10 @@
 """A voice as a plain value: what every stage needs to know about a speaker, with save and load."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -96,14 +97,12 @@ class Voice:
         try:
             with safe_open(str(path), "pt") as file:  # pyright: ignore[reportUnknownVariableType]
                 meta = json.loads((file.metadata() or {})["voice"])  # pyright: ignore
-                mel, speaker, tokens = (
-                    file.get_tensor(k)  # pyright: ignore
-                    for k in ("mel", "speaker", "speech_tokens")
-                )
+                get = cast("Callable[[str], Tensor]", file.get_tensor)  # pyright: ignore
+                mel, speaker, tokens = get("mel"), get("speaker"), get("speech_tokens")
             turns = tuple(Turn(tuple(a), tuple(b)) for a, b in meta["turns"])
             return cls(
                 name=meta["name"], transcript=meta["transcript"],
-                prompt=Prompt(turns, meta["own"]), speech_tokens=tuple(tokens.tolist()),
+                prompt=Prompt(turns, meta["own"]), speech_tokens=tuple(map(int, tokens)),
                 mel=mel.float(), speaker=speaker.float(),
                 language=meta["language"], gender=meta["gender"],
             )  # fmt: skip

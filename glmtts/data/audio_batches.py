@@ -65,7 +65,7 @@ class TokenizerBatches:
         position = step * self.world + self.rank
         epoch, place = divmod(position, len(self.groups))
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.groups))
-        return self.collate(self.groups[order[place]])
+        return self.collate(self.groups[int(order[place])])
 
     def collate(self, indices: list[int]) -> TokenizerBatch:
         """Load clips into one padded batch."""

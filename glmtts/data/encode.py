@@ -138,8 +138,8 @@ def tokens_and_alignment(
     codes = torch.nn.functional.embedding(ids, tokenizer.quantizer.weight)
     scores = heads.phoneme_scores(codes)
     rows: list[tuple[np.ndarray, np.ndarray]] = []
-    for row, count in enumerate(mask.sum(1).tolist()):
-        path = ctc_align(scores[row, :count], labels[row]) or [-1] * count
+    for row, count in enumerate(map(int, mask.sum(1))):
+        path: list[int] = ctc_align(scores[row, :count], labels[row]) or [-1] * count
         rows.append((ids[row, :count].cpu().numpy(), np.asarray(path)))
     return rows
 

@@ -5,6 +5,7 @@ conservative about voicing (Harvest voices 72 % of clean speech against 50 %).
 """
 
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -25,13 +26,14 @@ def track_pitch(samples: np.ndarray, sample_rate: int, hop_length: int) -> np.nd
     try:
         with warnings.catch_warnings():  # pyworld 0.3.5 imports the deprecated pkg_resources
             warnings.simplefilter("ignore")
-            import pyworld
+            import pyworld  # pyright: ignore
     except ImportError as error:
         raise MissingExtra("The pitch tracker (pyworld)", "train") from error
     x = samples.astype(np.float64) / (32768.0 if samples.dtype == np.int16 else 1.0)
     period_ms = 500.0 * hop_length / sample_rate  # half a frame: odd points are frame centres
-    f0, times = pyworld.dio(x, sample_rate, f0_floor=60.0, f0_ceil=600.0, frame_period=period_ms)
-    f0 = pyworld.stonemask(x, f0, times, sample_rate)
+    world: Any = pyworld
+    f0, times = world.dio(x, sample_rate, f0_floor=60.0, f0_ceil=600.0, frame_period=period_ms)
+    f0 = world.stonemask(x, f0, times, sample_rate)
     frames = len(samples) // hop_length
-    centres = f0[1::2][:frames]
+    centres: np.ndarray = f0[1::2][:frames]
     return np.pad(centres, (0, frames - len(centres))).astype(np.float32)

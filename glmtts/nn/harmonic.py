@@ -6,8 +6,8 @@ thus come from the source, and spectral losses alone train it to a clear voice.
 
 Two things keep training out of a whisper. Averaged over random phase, log |a + b| is
 log max(|a|, |b|): the weaker source gets no gradient. So the pulses are gated by the true voicing,
-which leaves unvoiced sound to the noise, and each source starts where speech mostly has it: pulses
-at low frequencies, noise at high ones.
+which leaves unvoiced sound to the noise, and at low frequencies the noise starts far below the
+pulses.
 
 Sources: neural source-filter models (arXiv 1904.12088); complex-cepstrum filters of the neural
 homomorphic vocoder (Liu et al., Interspeech 2020); a backbone as in Vocos (arXiv 2306.00814).
@@ -82,6 +82,13 @@ def damping(order: int) -> Tensor:
     return 1.0 / (1.0 + 0.25 * torch.arange(order, device="cpu"))
 
 
+def pulse_share(bins: int, sample_rate: int, breathy: tuple[float, float]) -> Tensor:
+    """Amplitude the pulses keep at each frequency, (bins,): 1 below `breathy`, 0 above."""
+    low, high = breathy
+    hertz = torch.linspace(0.0, sample_rate / 2, bins, device="cpu")
+    return torch.sin(0.5 * math.pi * ((high - hertz) / (high - low)).clamp(0.0, 1.0))
+
+
 def projection(order: int, bins: int) -> Tensor:
     """Least-squares cepstrum of a log-spectrum over `bins` frequencies: (bins, order)."""
     angle = (torch.arange(bins, device="cpu")[:, None] + 0.5) * (math.pi / bins)
@@ -110,16 +117,19 @@ class HarmonicVocoder(nn.Module):
         pitches: int,
         cepstrum: int,
         noise_cepstrum: int,
+        breathy: tuple[float, float],
         envelope: Tensor,
     ) -> None:
         """`subframes` filters and `pitches` pitch points a frame, cepstra of the given orders.
 
-        Training starts from filters that follow the mel: `envelope` (mels, bins) interpolates its
-        bins over frequencies from 0 to Nyquist.
+        Between the two frequencies of `breathy` (Hz) the power of the pulses goes over to the
+        noise. Spectral losses would rather buzz there: against a noisy target an even spectrum is
+        closer than other noise. Training starts from filters that follow the mel: `envelope`
+        (mels, bins) interpolates its bins over frequencies from 0 to Nyquist.
         """
         super().__init__()
         self.sample_rate, self.hop = sample_rate, hop
-        self.subframes, self.pitches = subframes, pitches
+        self.subframes, self.pitches, self.breathy = subframes, pitches, breathy
         self.parts = (cepstrum, cepstrum, noise_cepstrum, 2)
         self.backbone = Backbone(mels, dims, blocks, hidden, kernel, lookahead)
         self.pitch_head = nn.Linear(dims, pitches * (PITCH_BINS + 1))
@@ -129,11 +139,10 @@ class HarmonicVocoder(nn.Module):
             weight = self.filter_head.weight.mul_(0.05).unflatten(0, (subframes, -1))
             bias = self.filter_head.bias.zero_().unflatten(0, (subframes, -1))
             bins = envelope.shape[1]
-            hertz = torch.linspace(0.0, sample_rate / 2, bins, device="cpu")
-            breathy = ((hertz - 3500.0) / 2500.0).clamp(0.0, 1.0)
-            # Unit-power sources yield the mel at a log gain of -0.7. What is below 3.5 kHz starts
-            # as pulses, what is above 6 kHz as noise.
-            levels = (-0.7 - 2.5 * breathy, -0.7 - 2.0 * (1.0 - breathy))
+            # Unit-power sources yield the mel at a log gain of -0.7; the noise starts lower where
+            # there are pulses.
+            pulses = pulse_share(bins, sample_rate, breathy)
+            levels = (torch.full((bins,), -0.7, device="cpu"), -0.7 - 2.0 * pulses)
             starts = (0, 2 * cepstrum)
             for order, first, level in zip((cepstrum, noise_cepstrum), starts, levels, strict=True):
                 to_cepstrum = projection(order, bins) / damping(order)
@@ -204,12 +213,14 @@ class HarmonicVocoder(nn.Module):
             beat = torch.tanh(beat).repeat_interleave(step, dim=1)  # (B, N, 2)
             wave = beat[..., 0] * torch.cos(angle) + beat[..., 1] * torch.sin(angle)
             noise = noise * (1.0 + wave)
-            return Wave(self._filter(pulses, noise, harmonic, phase, hiss, step), phases)
+            gate = voicing.float().repeat_interleave(self.subframes // self.pitches, dim=1)
+            return Wave(self._filter(pulses, noise, gate, harmonic, phase, hiss, step), phases)
 
     def _filter(
         self,
         pulses: Tensor,
         noise: Tensor,
+        gate: Tensor,
         harmonic: Tensor,
         phase: Tensor,
         hiss: Tensor,
@@ -231,8 +242,12 @@ class HarmonicVocoder(nn.Module):
         log_magnitude = (harmonic @ cosines).clamp(max=4.0)
         angle = -(harmonic + phase) @ sines
         gain = torch.exp(log_magnitude)
-        response = torch.complex(gain * torch.cos(angle), gain * torch.sin(angle))
         noise_gain = torch.exp((hiss @ noise_cosines).clamp(max=4.0))
+        share = pulse_share(size // 2 + 1, self.sample_rate, self.breathy).to(gain)
+        handed_over = gain * gate[..., None] * torch.sqrt(1.0 - share.square())
+        noise_gain = torch.sqrt(noise_gain.square() + handed_over.square())
+        gain = gain * share
+        response = torch.complex(gain * torch.cos(angle), gain * torch.sin(angle))
         out = torch.fft.irfft(pulse_bins * response + noise_bins * noise_gain, size, dim=-1)
         lead = 2 * step
         whole = overlap_add(out.roll(lead, dims=-1), step)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
@@ -160,18 +160,22 @@ class TokenizerTraining(nn.Module):
             "loss": loss, "ctc": ctc, "pitch": pitch_loss, "voicing": voicing_loss,
             "commitment": commitment, "features": feature_loss,
             "x": x.detach()[mask], "ids": ids[mask] if quantise else ids,
-            "log_probs": log_probs.detach() - heads.config.prior_scale * heads.log_prior,
+            "log_probs": log_probs.detach(),
             "counts": counts, "semitones": pitch_loss * 17.31,
         }  # fmt: skip
 
 
 def phoneme_errors(out: dict[str, Tensor], batch: TokenizerBatch) -> tuple[int, int]:
     """Edit distance of the greedy CTC reading to the labels, and the number of labels."""
-    wrong, labels = 0, batch.labels.split(batch.label_lengths.tolist())
-    for row, reference in enumerate(labels):
-        best = out["log_probs"][row, : out["counts"][row]].argmax(-1)
-        heard = torch.unique_consecutive(best)
-        wrong += edit_distance(reference.tolist(), heard[heard > 0].tolist())
+    wrong, start = 0, 0
+    for row, length in enumerate(map(int, batch.label_lengths)):
+        reference = [int(label) for label in batch.labels[start : start + length]]
+        best = [int(i) for i in out["log_probs"][row, : out["counts"][row]].argmax(-1)]
+        heard = [
+            now for now, before in zip(best, [0, *best], strict=False) if now not in (0, before)
+        ]
+        wrong += edit_distance(reference, heard)
+        start += length
     return wrong, len(batch.labels)
 
 

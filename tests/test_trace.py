@@ -1,0 +1,158 @@
+"""Text to waveform, hop by hop, on a tiny random model: read this after synthesizer.py."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from glmtts.audio import Audio
+from glmtts.errors import BadAudio, BadInput, BadText, CheckpointError, UnknownVoice
+from glmtts.flow import FlowOptions
+from glmtts.sampling import Sampling
+from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer, TextReader, stretched
+from glmtts.voice import Prompt, Turn
+from tests import tiny
+
+QUICK = SpeakOptions(sampling=Sampling(seed=1, retries=0), flow=FlowOptions(steps=2))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.build(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def synth(folder: Path) -> Synthesizer:
+    return Synthesizer.load(folder, device="cpu", voices=folder / "stored")
+
+
+def test_every_hop_has_the_shape_and_rate_of_the_spec(synth: Synthesizer) -> None:
+    spec, voice = synth.manifest.audio, synth.voice("mei")
+    (sentence,) = synth.sentences("你好，世界。")
+    assert sentence == "你好，世界。"
+    ids = TextReader(synth.text_tokenizer, phonemes=True).ids(sentence)
+    assert len(ids) == 10  # N I3 H AO3 ， SH III4 J IE4 。
+    tokens, reason = synth.lm.generate_checked(ids, voice.prompt, QUICK.sampling)
+    assert reason in ("stop", "length", "repetition", "silence")
+    mel = synth.flow.sample(tokens, voice, QUICK.flow)
+    assert mel.shape == (len(tokens) * spec.frames_per_token, spec.n_mels)
+    wave = synth.vocoder.decode(mel)
+    assert wave.shape == (len(tokens) * spec.samples_per_token,)
+    assert spec.samples_per_token == 960
+    assert torch.isfinite(wave).all()
+
+
+def test_speak_is_stream_joined(synth: Synthesizer) -> None:
+    text = "你好，世界你好世界。你好你好世界，世界！"
+    pieces = list(synth.stream(text, options=QUICK))
+    assert len(pieces) == len(synth.sentences(text)) == 2
+    whole = synth.speak(text, options=QUICK)
+    assert torch.equal(whole.samples, torch.cat([piece.samples for piece in pieces]))
+    assert whole.finish_reason is not None
+
+
+def test_the_same_seed_says_the_same_and_another_does_not(synth: Synthesizer) -> None:
+    first, again = synth.speak("你好世界", options=QUICK), synth.speak("你好世界", options=QUICK)
+    assert torch.equal(first.samples, again.samples)
+    other = replace(QUICK, sampling=replace(QUICK.sampling, seed=2))
+    assert not torch.equal(first.samples, synth.speak("你好世界", options=other).samples)
+
+
+def test_a_growing_pace_gives_sound_early_and_no_more_than_the_budget(synth: Synthesizer) -> None:
+    options = replace(QUICK, pace=Pace.growing(4, 8))
+    pieces = list(synth.stream("你好世界你好世界你好世界你好世界", options=options))
+    assert len(pieces) > 1
+    assert pieces[0].finish_reason is None
+    assert pieces[-1].finish_reason is not None
+    ids = len(TextReader(synth.text_tokenizer, phonemes=True).ids("你好世界" * 4 + "。"))
+    longest = max(25, 3 * ids) * 960 / 24_000
+    assert sum(piece.seconds for piece in pieces) <= longest
+
+
+def test_cutting_tokens_into_blocks_loses_none() -> None:
+    blocks = list(Pace.growing(2, 3).cut(range(9)))
+    assert blocks == [([0, 1], False), ([2, 3, 4], False), ([5, 6, 7], False), ([8], True)]
+    assert list(Pace.whole_sentence().cut(range(3))) == [([0, 1, 2], True)]
+
+
+def test_speed_changes_the_length_alone(synth: Synthesizer) -> None:
+    normal = synth.speak("你好世界", options=QUICK)
+    fast = synth.speak("你好世界", options=replace(QUICK, speed=2.0))
+    assert fast.seconds == pytest.approx(normal.seconds / 2, abs=0.03)
+    mel = torch.arange(10.0)[:, None].expand(10, 3)
+    assert torch.equal(stretched(mel, 1.0), mel)
+    with pytest.raises(BadInput, match=r"0\.25 to 4"):
+        SpeakOptions(speed=0.0)
+
+
+def test_closing_the_iterator_stops_the_work(synth: Synthesizer) -> None:
+    stream = synth.stream("你好。世界你好世界。" * 20, options=QUICK)
+    assert isinstance(stream, Iterator)
+    next(stream)
+    stream.close()  # pyright: ignore[reportAttributeAccessIssue]
+    assert next(stream, None) is None
+
+
+@pytest.mark.parametrize("text", ["", "   \n", "🙂🙂", "。。。！？", "\x00\x07"])
+def test_what_cannot_be_spoken_is_refused(synth: Synthesizer, text: str) -> None:
+    with pytest.raises(BadText, match="can be spoken"):
+        synth.speak(text, options=QUICK)
+
+
+@pytest.mark.parametrize("text", ["啊", "a", "7", "31415926", "你好 hello 世界 world", "NASA🙂好"])
+def test_odd_texts_are_spoken_within_their_budget(synth: Synthesizer, text: str) -> None:
+    audio = synth.speak(text, options=QUICK)
+    assert 0 < audio.seconds <= 10
+
+
+def test_a_voice_is_a_name_a_file_or_a_sound(synth: Synthesizer, tmp_path: Path) -> None:
+    assert synth.voice("mei").transcript == "你好。"
+    path = tmp_path / "clip.wav"
+    tiny.buzz(3.0).save(path)
+    cloned = synth.voice(path, "你好世界。")
+    assert cloned.prompt.own == 1
+    assert len(cloned.speech_tokens) * 2 == len(cloned.mel)
+    assert synth.voice(str(path)).prompt == Prompt()
+    assert synth.voice(tiny.buzz(2.0)).speaker.norm() == pytest.approx(1.0, abs=1e-4)
+    with pytest.raises(UnknownVoice, match="mei"):
+        synth.voice("nobody")
+    with pytest.raises(BadAudio, match=r"nothing\.wav"):
+        synth.voice(tmp_path / "nothing.wav")
+
+
+def test_the_default_voice_speaks_the_language_of_the_text(synth: Synthesizer) -> None:
+    assert synth.default_voice("你好 hello").name == "mei"
+    assert synth.default_voice("hello").name == "tom"
+
+
+def test_a_long_or_foreign_clip_is_kept_from_the_language_model(folder: Path) -> None:
+    synth = Synthesizer.load(folder, device="cpu", voices=folder / "stored")
+    mei = synth.voice("mei")
+    synth.manifest = replace(synth.manifest, foreign_prompts=False)
+    assert synth._audible(mei.prompt, mei, "你好") == mei.prompt
+    assert synth._audible(mei.prompt, mei, "hello") == Prompt()
+    long = Prompt((Turn((1,), (1,) * 101),), own=1)
+    assert synth._audible(long, mei, "你好") == Prompt()
+
+
+def test_a_component_can_be_replaced_and_a_damaged_folder_is_named(
+    folder: Path, tmp_path: Path
+) -> None:
+    other = Synthesizer.load(folder, device="cpu", components={"lm": folder / "lm"})
+    assert other.sample_rate == 24_000
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        Synthesizer.load(folder, device="cpu", components={"vocoder": tmp_path})
+    with pytest.raises(BadInput, match="float64"):
+        Synthesizer.load(folder, device="cpu", dtype="float64")
+    with pytest.raises(BadInput, match="warp"):
+        Synthesizer.load(folder, device="warp")
+
+
+def test_a_saved_wav_is_what_was_spoken(synth: Synthesizer, tmp_path: Path) -> None:
+    audio = synth.speak("你好", options=QUICK)
+    audio.save(tmp_path / "out.wav")
+    again = Audio.load(tmp_path / "out.wav")
+    assert again.sample_rate == 24_000
+    assert torch.allclose(again.samples, audio.samples.clamp(-1, 1), atol=2e-4)
