@@ -14,6 +14,9 @@ import click
 from glmtts import __version__
 from glmtts.errors import GlmTtsError
 
+TRANSCRIBE = click.option(
+    "--transcribe", is_flag=True, help="Write down what the clip says (extra eval)."
+)
 MODEL = click.option(
     "--model", default="glmtts-nano", show_default=True, help="Name or folder of a model."
 )
@@ -60,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @click.argument("text")
 @click.option("-v", "--voice", help="Name of a voice, or a clip to clone; by language if absent.")
 @click.option("--transcript", help="What the clip says; its manner of speaking is cloned too then.")
+@TRANSCRIBE
 @click.option("-o", "--output", help="Sound file (wav, flac, mp3, ogg, opus), - for stdout.")
 @click.option("--play", is_flag=True, help="Play on the loudspeaker; writes no file without -o.")
 @click.option("--seed", type=int, help="The same seed speaks the same way.")
@@ -82,6 +86,7 @@ def say(text: str, output: str | None, play: bool, **flags: Any) -> None:
     """
     from glmtts.commands import say as command
 
+    _one_transcript(flags)
     path = output or (None if play else "out.wav")
     command.say(command.Request(text, output=path, play=play, **flags))
 
@@ -95,6 +100,7 @@ def voice() -> None:
 @click.argument("name")
 @click.argument("clip")
 @click.option("--transcript", default="", help="What the clip says; the clone is better with it.")
+@TRANSCRIBE
 @click.option("--language", type=click.Choice(["zh", "en"]), help="By the transcript if absent.")
 @click.option("--gender", type=click.Choice(["female", "male"]))
 @click.option("--trim-long", is_flag=True, help="Take the best 10 s of a clip over 30 s.")
@@ -105,6 +111,7 @@ def voice_add(name: str, clip: str, **flags: Any) -> None:
     """Clone the speaker of CLIP (4 to 10 s, one person) as the voice NAME."""
     from glmtts.commands.voices import add
 
+    _one_transcript(flags)
     click.echo(f"Stored {name} in {add(name, clip, **flags)}")
 
 
@@ -282,6 +289,11 @@ def data_encode(
         click.echo(encode_audio(source, out, workers))
     else:
         click.echo(encode_tokens(source, out, tokenizer, speaker))
+
+
+def _one_transcript(flags: dict[str, Any]) -> None:
+    if flags["transcript"] and flags["transcribe"]:
+        raise click.UsageError("--transcript and --transcribe exclude each other.")
 
 
 def _print_json(value: Any) -> None:

@@ -145,8 +145,11 @@ class TokenToMel(nn.Module):
         """Scalar to minimise; see `forward` for its parts."""
         return self(batch).total
 
-    def forward(self, batch: FlowBatch) -> FlowLosses:
+    def forward(self, batch: FlowBatch, coarse_only: bool = False) -> FlowLosses:
         """Conditional flow-matching losses of a batch.
+
+        With `coarse_only` the trunk is left out and `total` is the coarse mel's loss: a tenth of the
+        work, to teach the token branch what the tokens mean first.
 
         Path x_t = (1 - (1 - sigma_min) t) x_0 + t x_1 from noise x_0 to mel x_1; the velocity
         x_1 - (1 - sigma_min) x_0 is regressed (mean square) over the frames outside the prompt.
@@ -181,16 +184,18 @@ class TokenToMel(nn.Module):
         x = (1.0 - keep * t) * noise + t * target
         count = batch.frames // network.frames_per_token
         features, coarse = self.estimator.token_features(batch.tokens, speaker, length, count)
+        bins = target.shape[-1]
+        rough = torch.zeros((), device=device)
+        if coarse is not None:
+            rough = ((coarse - target).abs() * real[..., None]).sum() / (real.sum() * bins)
+        if coarse_only:
+            return FlowLosses(rough, torch.zeros_like(rough), rough.detach())
         # The trunk reads the coarse mel but does not shape it: it stays a mel.
         detached = None if coarse is None else coarse.detach()
         velocity = self.estimator(x, condition, features, detached, time, speaker, visible)
 
-        bins = target.shape[-1]
         error = (velocity - (target - keep * noise)).square() * generated[..., None]
         flow = error.sum() / (generated.sum() * bins).clamp(min=1)
-        if coarse is None:
-            return FlowLosses(flow, flow.detach(), torch.zeros_like(flow))
-        rough = ((coarse - target).abs() * real[..., None]).sum() / (real.sum() * bins)
         return FlowLosses(flow + config.coarse_weight * rough, flow.detach(), rough.detach())
 
     @torch.inference_mode()

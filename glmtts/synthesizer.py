@@ -5,6 +5,7 @@ text/normalize   text/tokenizer   lm.py        flow.py      vocoder.py
 """
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from glmtts.text.tokenizer import TextTokenizer
 from glmtts.vocoder import Vocoder
 from glmtts.voice import Prompt, Voice
 from glmtts.voices import VoiceLibrary, default_folder
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 PARTS = ("text_tokenizer", "lm", "flow", "vocoder", "speech_tokenizer", "speaker")
@@ -75,13 +78,14 @@ class SpeakOptions:
 
     Attributes:
         sampling: How speech tokens are drawn; its seed makes speech repeatable.
-        flow: Steps, guidance and temperature of the flow.
+        flow: Steps, guidance and temperature of the flow; None = what the model was tuned for
+            (`Synthesizer.flow_options`).
         pace: Whole sentences or blocks.
         speed: 1 = as the model speaks, 2 = twice as fast; the pitch stays.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
-    flow: FlowOptions = field(default_factory=FlowOptions)
+    flow: FlowOptions | None = None
     pace: Pace = field(default_factory=Pace)
     speed: float = 1.0
 
@@ -112,6 +116,8 @@ class Manifest:
         foreign_prompts: Whether the language model hears a voice's clip when it is in another
             language than the sentence. A model that never learnt that speaks better without.
         sentence_length: Longest sentence spoken at once, in Hanzi (a Latin letter counts 0.3).
+        flow_steps: Euler steps of the flow unless asked otherwise.
+        flow_guidance: Its guidance unless asked otherwise.
         default_voices: Voice for each language when none is asked for.
         trained_by: Which recipe made it.
     """
@@ -125,6 +131,8 @@ class Manifest:
     prompt_tokens: int = 750
     foreign_prompts: bool = True
     sentence_length: int = 60
+    flow_steps: int = 10
+    flow_guidance: float = 0.7
     default_voices: tuple[str, ...] = ()
     trained_by: str = ""
 
@@ -207,6 +215,11 @@ class Synthesizer:
         """Samples per second of everything spoken."""
         return self.manifest.audio.sample_rate
 
+    @property
+    def flow_options(self) -> FlowOptions:
+        """The flow's options that this model is tuned for; vary them with `dataclasses.replace`."""
+        return FlowOptions(self.manifest.flow_steps, self.manifest.flow_guidance)
+
     def voice(self, name_or_audio: str | Path | Audio, transcript: str | None = None) -> Voice:
         """A voice by name, or cloned from a clip (a path or an `Audio`) of 1 to 30 seconds.
 
@@ -266,9 +279,9 @@ class Synthesizer:
         voice = voice or self.default_voice(text)
         reader = TextReader(self.text_tokenizer, self.manifest.phonemes)
         rng = self.lm.generator(options.sampling.seed)
-        flow_options = replace(options.flow, blocks=options.pace.blocks)
+        flow_options = replace(options.flow or self.flow_options, blocks=options.pace.blocks)
         prompt = voice.prompt
-        for sentence in self.sentences(text):  #                            text -> sentence
+        for sentence in self._readable(text, reader):  #                    text -> sentence
             text_ids = reader.ids(sentence)  #                              sentence -> (T,)
             heard = self._audible(prompt, voice, sentence)
             tokens = self._tokens(text_ids, heard, options, rng)  #         (T,) -> S ids
@@ -295,6 +308,23 @@ class Synthesizer:
             BadInput: the voice was made for another model.
         """
         return Audio.concat(list(self.stream(text, voice, options)))
+
+    def _readable(self, text: str, reader: "TextReader") -> list[str]:
+        """The sentences of `text` without those (of signs no dictionary reads) that have no ids."""
+        sentences = self.sentences(text)
+        readable: list[str] = []
+        for sentence in sentences:
+            try:
+                reader.ids(sentence)
+            except BadText as error:
+                if len(sentences) == 1:
+                    raise
+                log.warning("Left out, it cannot be read: %r (%s)", sentence, error)
+            else:
+                readable.append(sentence)
+        if not readable:
+            raise BadText(f"Nothing in the text can be spoken: {text.strip()[:40]!r}.")
+        return readable
 
     def _tokens(
         self, ids: Sequence[int], prompt: Prompt, options: SpeakOptions, rng: torch.Generator

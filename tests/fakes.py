@@ -12,6 +12,7 @@ import torch
 
 from glmtts.audio import Audio
 from glmtts.errors import BadText
+from glmtts.flow import FlowOptions
 
 SECONDS = 0.25
 """Length of every sentence."""
@@ -23,6 +24,7 @@ class FakeSynthesizer:
     def __init__(self, pause_s: float = 0.0) -> None:
         self.pause_s = pause_s
         self.calls: list[tuple] = []
+        self.flow_options = FlowOptions()
 
     def default_voice(self, text: str) -> str:
         return "default"

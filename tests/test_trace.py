@@ -101,6 +101,18 @@ def test_what_cannot_be_spoken_is_refused(synth: Synthesizer, text: str) -> None
         synth.speak(text, options=QUICK)
 
 
+def test_a_sentence_that_no_dictionary_reads_does_not_stop_the_others(
+    synth: Synthesizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    unread = "兙㐂兙㐂兙㐂。"  # characters without a reading
+    with pytest.raises(BadText):
+        synth.speak(unread, options=QUICK)
+    text = "你好世界你好世界。" + unread
+    if len(synth.sentences(text)) == 2:
+        assert len(list(synth.stream(text, options=QUICK))) == 1
+        assert "cannot be read" in caplog.text
+
+
 @pytest.mark.parametrize("text", ["啊", "a", "7", "31415926", "你好 hello 世界 world", "NASA🙂好"])
 def test_odd_texts_are_spoken_within_their_budget(synth: Synthesizer, text: str) -> None:
     audio = synth.speak(text, options=QUICK)

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from glmtts.audio import Audio
 from glmtts.audio_writer import AudioWriter
+from glmtts.commands.voices import transcribed
 from glmtts.errors import BadInput, GlmTtsError, MissingExtra
-from glmtts.flow import FlowOptions
 from glmtts.sampling import Sampling
 from glmtts.synthesizer import SpeakOptions, Synthesizer
 
@@ -33,6 +33,8 @@ class Request:
     """Name of a voice or path of a clip; None chooses one by the language of the text."""
     transcript: str | None = None
     """What the clip says."""
+    transcribe: bool = False
+    """Let the recogniser write the transcript."""
     output: str | None = None
     """Path of a sound file, "-" for a WAV on standard output, None to write nothing."""
     play: bool = False
@@ -55,13 +57,21 @@ def say(request: Request) -> None:
     """
     text = read_text(request.text)
     options = speak_options(request)
+    clip, transcript = None, request.transcript
+    if request.transcribe:
+        if request.voice is None:
+            raise BadInput("--transcribe needs a recording. Give one with --voice CLIP.")
+        clip = Audio.load(request.voice)
+        transcript = transcribed(clip)
     synthesizer = Synthesizer.load(
         request.model, device=request.device, components=component_folders(request.components)
     )
+    if request.steps is not None:
+        options = replace(options, flow=replace(synthesizer.flow_options, steps=request.steps))
     if request.voice is None:
         voice = synthesizer.default_voice(text)
     else:
-        voice = synthesizer.voice(request.voice, request.transcript)
+        voice = synthesizer.voice(clip or request.voice, transcript)
 
     started, seconds, spoken, cut = time.monotonic(), 0.0, 0, list[str]()
     bar = sentence_bar(len(synthesizer.sentences(text)))
@@ -113,8 +123,7 @@ def read_text(source: str) -> str:
 
 def speak_options(request: Request) -> SpeakOptions:
     """The options of the pipeline that the flags ask for."""
-    flow = FlowOptions() if request.steps is None else replace(FlowOptions(), steps=request.steps)
-    return SpeakOptions(sampling=Sampling(seed=request.seed), flow=flow, speed=request.speed)
+    return SpeakOptions(sampling=Sampling(seed=request.seed), speed=request.speed)
 
 
 def component_folders(pairs: Sequence[str]) -> dict[str, str | Path]:

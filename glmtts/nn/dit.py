@@ -204,6 +204,23 @@ class TokenBranch(nn.Module):
         if config.token_speaker:
             self.speaker = nn.Linear(config.speaker_dim, width)
 
+    @torch.no_grad()
+    def start_from(self, codes: Tensor) -> None:
+        """Start the embeddings from the tokenizer's codebook: like tokens, like embeddings.
+
+        A random table of unit variance is noise that Adam takes thousands of steps to unlearn.
+
+        Args:
+            codes: (vocab_size, C) codes; whitened, then turned by a fixed random matrix.
+        """
+        whole = (codes - codes.mean(0)).float()
+        whole = whole @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(whole.T))).T
+        width = self.config.token_dim
+        random = torch.randn(max(width, whole.shape[1]), width, generator=torch.manual_seed(0))
+        turn = torch.linalg.qr(random)[0][: whole.shape[1]] * (width / whole.shape[1]) ** 0.5
+        self.text_embed.weight[: len(whole)] = (whole @ turn).to(self.text_embed.weight)
+        self.text_embed.weight[len(whole) :] = 0.0
+
     @property
     def context_tokens(self) -> int:
         """How many earlier tokens a frame depends on at most."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from math import cos, pi
 from pathlib import Path
 from types import FrameType
@@ -96,7 +97,10 @@ class Run:
     keep: int = 2
     started: float = 0.0
     first_step: int = 0
+    asked_to_stop: bool = False
+    """A signal came to this rank."""
     stopping: bool = False
+    """The step in hand is the last one, on every rank."""
     board: Any = None
 
     @property
@@ -105,8 +109,11 @@ class Run:
         return self.rank == 0
 
     def seed_step(self, step: int) -> None:
-        """Seed everything from (seed, rank, step): a resumed run draws the same noise."""
-        value = (self.seed * 1_000_003 + step) * 64 + self.rank
+        """Seed everything from (seed, rank, step): a resumed run draws the same noise.
+
+        Before the first step (-1) all ranks draw the same: initial weights.
+        """
+        value = (self.seed * 1_000_003 + step) * 64 + (self.rank if step >= 0 else 0)
         torch.manual_seed(value % 2**63)
         np.random.seed(value % 2**32)
         random.seed(value)
@@ -120,6 +127,27 @@ class Run:
         if self.world == 1:
             return model
         return nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+
+    def gathered(self, rows: Tensor) -> Tensor:
+        """The rows of all ranks, in their order, on every rank: (n, ...) -> (sum of n, ...)."""
+        if self.world == 1:
+            return rows
+        count = torch.tensor([len(rows)], device=rows.device)
+        counts = [torch.zeros_like(count) for _ in range(self.world)]
+        dist.all_gather(counts, count)
+        sizes = [int(size) for size in counts]
+        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @torch.no_grad()
+    def share(self, module: nn.Module) -> None:
+        """Give every rank the weights and buffers that `module` has on rank 0."""
+        if self.world > 1:
+            for value in (*module.parameters(), *module.buffers()):
+                dist.broadcast(value.detach(), 0)
 
     def due(self, step: int, every: int) -> bool:
         """True after the last of each `every` steps."""
@@ -221,12 +249,27 @@ class Run:
         return self.first_step
 
     def steps(self, start: int, total: int) -> Iterator[int]:
-        """Count steps, seeding each; ends early (after the step in hand) on SIGINT or SIGTERM."""
+        """Count steps, seeding each; ends early (after the step in hand) on SIGINT or SIGTERM.
+
+        Ranks end together, after the step that follows the signal, whichever of them got it.
+        """
         for step in range(start, total):
+            if self.world > 1:
+                asked = torch.tensor(int(self.asked_to_stop))
+                dist.all_reduce(asked, dist.ReduceOp.MAX)
+                self.stopping = bool(asked)
             self.seed_step(step)
             yield step
             if self.stopping:
                 return
+
+    def finish(self) -> None:
+        """Close the log; wait for the other ranks and part from them."""
+        if self.board is not None:
+            self.board.close()
+        if self.world > 1:
+            dist.all_reduce(torch.zeros(1))
+            dist.destroy_process_group()
 
 
 def setup(
@@ -245,7 +288,9 @@ def setup(
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        # Two backends: what ranks agree on (stop now?) is decided on the CPU, without a GPU sync.
+        backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(hours=2))  # rank 0 validates alone
     if threads:
         torch.set_num_threads(threads)
     out = Path(out)
@@ -264,9 +309,10 @@ def setup(
             pass
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if run.stopping:
+        if run.asked_to_stop:
             raise KeyboardInterrupt
-        run.stopping = True
+        run.asked_to_stop = True
+        run.stopping = world == 1
         print("stopping after this step; a checkpoint is written", flush=True)
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -16,6 +16,7 @@ from glmtts import checkpoint
 from glmtts.data.flow_batches import FlowBatches
 from glmtts.data.shards import Corpus
 from glmtts.flow import FlowConfig, FlowOptions, TokenToMel
+from glmtts.speech_tokenizer import SpeechTokenizer
 from glmtts.train.common import EMA, Run, adamw, require, set_lr, setup, warmup_cosine
 from glmtts.voice import Prompt, Voice
 
@@ -32,6 +33,10 @@ class Config:
     """Where metrics, samples and checkpoints go; an unfinished run there is resumed."""
     init: Path | None = None
     """Start from this component instead of random weights (its configuration wins)."""
+    codebook: Path | None = None
+    """Tokenizer component whose codes the token embeddings start from."""
+    coarse_steps: int = 0
+    """First steps that train the coarse mel alone, without the trunk."""
     model: FlowConfig = field(default_factory=FlowConfig)
     """What is trained."""
     steps: int = 30_000
@@ -90,6 +95,9 @@ def main(config: Config) -> None:
         return TokenToMel(config.model).to(run.device)
 
     model, twin = build(), build()
+    if config.codebook is not None:
+        codes = checkpoint.load(SpeechTokenizer, config.codebook).quantizer.weight.detach()
+        model.estimator.text_emb_layer.start_from(codes)
     ema = EMA(model, twin, config.ema)
     optimizer = adamw(model, config.lr, config.weight_decay)
     stateful = {"model": model, "ema": ema, "optimizer": optimizer}
@@ -114,14 +122,14 @@ def main(config: Config) -> None:
         batch = batches(step).to(run.device)
 
         with run.autocast():
-            losses = trainee(batch)
+            losses = trainee(batch, step < config.coarse_steps)
         losses.total.backward()
         grad_norm = clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         ema.update(model, step)
 
-        frames += int(batch.frames.sum())
+        frames += int(batch.frames.sum()) * run.world
         if run.due(step, config.log_every):
             rate = frames / (time.monotonic() - clock)
             run.log(
@@ -134,6 +142,7 @@ def main(config: Config) -> None:
             validate(run, twin, held_out, step, config)
         if last or run.due(step, config.save_every):
             run.save(step, ema.model, stateful, config)
+    run.finish()
 
 
 @torch.no_grad()

@@ -173,6 +173,7 @@ def main(config: Config) -> None:
 
     if run.main and not run.stopping:
         checkpoint.save(averaged, config.out / "lm")
+    run.finish()
 
 
 @torch.no_grad()

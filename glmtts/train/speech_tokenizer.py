@@ -251,6 +251,7 @@ def main(config: Config) -> None:
         batch = batches[step].to(run.device)
         if step == config.vq_from and config.init is None:
             initialise_codes(training, batches, step, run.device)
+            run.share(tokenizer.quantizer)
 
         quantise = step >= config.vq_from
         with run.autocast():
@@ -261,22 +262,27 @@ def main(config: Config) -> None:
         optimizer.zero_grad(set_to_none=True)
         restarted = 0
         if quantise:
-            tokenizer.quantizer.update(out["x"], out["ids"])
-            recent = [*recent[-7:], out["x"]]
+            vectors = run.gathered(out["x"])  # the codebook learns from all ranks, alike on each
+            tokenizer.quantizer.update(vectors, run.gathered(out["ids"]))
+            recent = [*recent[-7:], vectors]
             if run.due(step, config.restart_every) and step < 0.8 * config.steps:
                 restarted = tokenizer.quantizer.restart(torch.cat(recent))
+                run.share(tokenizer.quantizer)
 
         if run.due(step, 20):
             parts = {
                 k: out[k] for k in ("loss", "ctc", "pitch", "voicing", "commitment", "features")
             }
             run.log(step, **parts, grad_norm=grad_norm, restarted=restarted)
-        if run.due(step, config.valid_every) or step + 1 == config.steps:
+        last = step + 1 == config.steps
+        if run.main and (run.due(step, config.valid_every) or last):
             run.log(step, **validate(training, valid))
             run.log_picture(step, "phonemes", out["log_probs"][0, : out["counts"][0]].exp().T)
-        if run.due(step, config.save_every) or step + 1 == config.steps or run.stopping:
+        if run.due(step, config.save_every) or last or run.stopping:
             folder = run.save(step, tokenizer, state, config)
-            checkpoint.save(heads, folder / "heads")
+            if run.main:
+                checkpoint.save(heads, folder / "heads")
+    run.finish()
 
 
 def load_whisper(tokenizer: SpeechTokenizer, path: Path) -> None:

