@@ -148,8 +148,8 @@ class TokenToMel(nn.Module):
     def forward(self, batch: FlowBatch, coarse_only: bool = False) -> FlowLosses:
         """Conditional flow-matching losses of a batch.
 
-        With `coarse_only` the trunk is left out and `total` is the coarse mel's loss: a tenth of the
-        work, to teach the token branch what the tokens mean first.
+        With `coarse_only` the trunk is left out and `total` is the coarse mel's loss: a tenth of
+        the work, to teach the token branch what the tokens mean first.
 
         Path x_t = (1 - (1 - sigma_min) t) x_0 + t x_1 from noise x_0 to mel x_1; the velocity
         x_1 - (1 - sigma_min) x_0 is regressed (mean square) over the frames outside the prompt.

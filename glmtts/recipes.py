@@ -24,10 +24,13 @@ TOKENS_TRAIN, TOKENS_VALID = "data/nano/tokens/train", "data/nano/tokens/valid_t
 
 def tokenizer_nano() -> Any:
     """Speech tokenizer of glmtts-nano, from Whisper-base's encoder."""
+    from glmtts.speech_tokenizer import TokenizerHeadsConfig
     from glmtts.train.speech_tokenizer import Config
 
-    whisper = Path("data/nano/whisper-base-encoder.safetensors")
-    return Config(AUDIO_TRAIN, AUDIO_VALID, whisper=whisper)
+    return Config(
+        AUDIO_TRAIN, AUDIO_VALID, whisper=Path("data/nano/whisper-base-encoder.safetensors"),
+        heads=TokenizerHeadsConfig(features=512), steps=800, vq_from=120, warmup=50, lr=1e-3,
+    )  # fmt: skip
 
 
 def tokenizer_tiny() -> Any:
@@ -41,7 +44,10 @@ def lm_nano() -> Any:
     """Language model of glmtts-nano."""
     from glmtts.train.lm import Config
 
-    return Config(TOKENS_TRAIN, Path("data/nano/text_tokenizer"), TOKENS_VALID)
+    return Config(
+        TOKENS_TRAIN, Path("data/nano/text_tokenizer"), TOKENS_VALID,
+        rows=8, steps=1_700, warmup=150, lr=1e-3, ema=0.998,
+    )  # fmt: skip
 
 
 def lm_tiny() -> Any:
@@ -53,10 +59,15 @@ def lm_tiny() -> Any:
 
 
 def flow_nano() -> Any:
-    """Flow of glmtts-nano."""
+    """Flow of glmtts-nano; `codebook` names the tokenizer trained before."""
+    from glmtts.flow import FlowConfig
     from glmtts.train.flow import Config
 
-    return Config(TOKENS_TRAIN, TOKENS_VALID)
+    return Config(
+        TOKENS_TRAIN, TOKENS_VALID, model=FlowConfig(prompt_tokens=125), max_frames=480,
+        codebook=Path("data/nano/speech_tokenizer"), coarse_steps=1_000, steps=3_400,
+        lr=1.2e-3, warmup=100,
+    )  # fmt: skip
 
 
 def flow_tiny() -> Any:
@@ -70,7 +81,7 @@ def vocoder_nano() -> Any:
     """Vocoder of glmtts-nano."""
     from glmtts.train.vocoder import Config
 
-    return Config(AUDIO_TRAIN, AUDIO_VALID)
+    return Config(AUDIO_TRAIN, AUDIO_VALID, steps=2_600, batch=12)
 
 
 def vocoder_tiny() -> Any:

@@ -160,7 +160,7 @@ class TokenizerHeadsConfig:
         classes: CTC classes; 0 is the blank.
         layers: Convolution blocks before the classes.
         features: Dimensions of the encoder feature that is reconstructed; 0 = none.
-        prior_scale: How strongly the label prior is divided out when phonemes are aligned.
+        prior_scale: How strongly the label prior is divided out when phonemes are read or aligned.
     """
 
     code_dim: int = 64

@@ -62,7 +62,7 @@ done
 
 # 6. The other three depend on nothing of each other; with cores to spare run them side by side.
 glmtts train lm --recipe nano "${TOKENS[@]}" --out "$RUNS/lm" --tokenizer "$DATA/text_tokenizer"
-glmtts train flow --recipe nano "${TOKENS[@]}" --out "$RUNS/flow"
+glmtts train flow --recipe nano "${TOKENS[@]}" --out "$RUNS/flow" --codebook "$TOKENIZER"
 glmtts train vocoder --recipe nano "${AUDIO[@]}" --out "$RUNS/vocoder"
 
 # 7. A model folder with eight voices: four of each language, two of each gender.
@@ -70,8 +70,8 @@ glmtts train vocoder --recipe nano "${AUDIO[@]}" --out "$RUNS/vocoder"
   --text-tokenizer "$DATA/text_tokenizer" --speech-tokenizer "$TOKENIZER" \
   --speaker "$DATA/speaker" --lm "$(latest "$RUNS/lm")" --flow "$(latest "$RUNS/flow")" \
   --vocoder "$(latest "$RUNS/vocoder")" --manifest "$DATA/clips/manifest.jsonl" \
-  --voice 'xiaoxiao=zf_xiaoxiao|zf_xiaoxiao' --voice 'xiaoyi=zf_xiaoyi|zf_xiaoyi' \
-  --voice 'yunxi=zm_yunxi|zm_yunxi' --voice 'yunyang=zm_yunyang|zm_yunyang' \
-  --voice 'heart=af_heart|af_heart' --voice 'emma=bf_emma|bf_emma' \
-  --voice 'michael=am_michael|am_michael' --voice 'george=bm_george|bm_george'
+  --voice 'mei=zf_xiaoxiao|zf_xiaoxiao' --voice 'lin=zf_xiaoyi|zf_xiaoyi' \
+  --voice 'bo=zm_yunxi|zm_yunxi' --voice 'jun=zm_yunjian|zm_yunjian' \
+  --voice 'anna=af_heart|af_heart' --voice 'emma=bf_emma|bf_emma' \
+  --voice 'jack=am_michael|am_michael' --voice 'tom=bm_george|bm_george'
 glmtts say "你好，世界。" --model "$OUT" -o "$RUNS/hello.wav"

@@ -21,7 +21,7 @@ from glmtts.flow import TokenToMel
 from glmtts.hub import MODEL_FILE
 from glmtts.lm import TextToSpeechTokens
 from glmtts.speaker import SpeakerEncoder
-from glmtts.speech_tokenizer import SpeechTokenizer
+from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
 from glmtts.synthesizer import FORMAT, Manifest, Synthesizer
 from glmtts.vocoder import Vocoder
 
@@ -97,6 +97,10 @@ def assemble(
     loaded = {part: checkpoint.load(kind, parts[part]) for part, (kind, _) in COMPONENTS.items()}
     for part, component in loaded.items():
         checkpoint.save(component, out / part, COMPONENTS[part][1])
+    heads = parts["speech_tokenizer"] / "heads"
+    if heads.is_dir():  # they align new speech to its phonemes, should the model be trained further
+        kept = checkpoint.load(TokenizerHeads, heads)
+        checkpoint.save(kept, out / "speech_tokenizer" / "heads", torch.int8)
     shutil.copytree(parts["text_tokenizer"], out / "text_tokenizer", dirs_exist_ok=True)
     clips = read_manifest(manifest) if manifest is not None and voices else []
     chosen = [reference_clip(clips, voice.speaker) for voice in voices]

@@ -160,7 +160,7 @@ class TokenizerTraining(nn.Module):
             "loss": loss, "ctc": ctc, "pitch": pitch_loss, "voicing": voicing_loss,
             "commitment": commitment, "features": feature_loss,
             "x": x.detach()[mask], "ids": ids[mask] if quantise else ids,
-            "log_probs": log_probs.detach(),
+            "log_probs": log_probs.detach() - heads.config.prior_scale * heads.log_prior,
             "counts": counts, "semitones": pitch_loss * 17.31,
         }  # fmt: skip
 
