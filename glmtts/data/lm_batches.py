@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from glmtts.data.shards import Clip, Corpus
+from glmtts.data.shards import MEL_HIGH, MEL_LOW, Clip, Corpus
 from glmtts.errors import BadInput
 from glmtts.lm import LMBatch, LMConfig
 
@@ -258,3 +258,23 @@ class LMBatches:
                 align[row, boa : end - 1] = spoken
                 start = end
         return LMBatch(*(torch.from_numpy(a) for a in (ids, positions, documents, labels, align)))
+
+
+def silence_tokens(corpus: Corpus, loudest: float = -5.0, share: float = 0.6) -> tuple[int, ...]:
+    """Speech tokens that mostly stand for silence, for the runaway guard.
+
+    Args:
+        corpus: Shards with `tokens` and `mel`.
+        loudest: A token's frames are silent when their loudest bins stay below this (natural log).
+        share: A token is silence when more than this share of its occurrences (15 at least) is.
+    """
+    step = (MEL_HIGH - MEL_LOW) / 255.0
+    tokens = [corpus.array("tokens", i) for i in range(len(corpus))]
+    quiet: list[np.ndarray] = []
+    for i, clip in enumerate(tokens):
+        peaks = corpus.array("mel", i).max(1) * step + MEL_LOW
+        quiet.append(peaks.reshape(len(clip), -1).mean(1) < loudest)
+    ids, silent = np.concatenate(tokens), np.concatenate(quiet)
+    count = np.bincount(ids)
+    silence = np.bincount(ids, weights=silent)
+    return tuple(int(i) for i in np.flatnonzero((count >= 15) & (silence > share * count)))

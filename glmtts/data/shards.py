@@ -139,6 +139,10 @@ class Corpus:
         start, stop = arrays[f"{name}_offsets"][row : row + 2]
         return arrays[name][start:stop]
 
+    def holds(self, name: str) -> bool:
+        """Whether every shard has the array `name`."""
+        return all(name in arrays for arrays in self._arrays)
+
     def length(self, name: str, index: int) -> int:
         """Length of the array `name` of clip `index`, without reading it."""
         shard, row = self._where[index]

@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from glmtts import checkpoint
-from glmtts.data.lm_batches import LMBatches, TextMix
+from glmtts.data.lm_batches import LMBatches, TextMix, silence_tokens
 from glmtts.data.shards import Corpus
 from glmtts.lm import LMConfig, TextToSpeechTokens
 from glmtts.text.tokenizer import TextTokenizer
@@ -34,7 +34,8 @@ class Config:
     init: Path | None = None
     """Start from this component instead of random weights; its configuration wins over `model`."""
     model: LMConfig = field(default_factory=lambda: nano())
-    """Sizes; ids and vocabulary size are overwritten with those of the tokenizer."""
+    """Sizes; ids and vocabulary size are overwritten with those of the tokenizer, the silent tokens
+    are found in the shards' mels unless given."""
     text: TextMix = field(default_factory=TextMix)
     """How texts are written: phonemes, ordinary text, or both in one sentence."""
     steps: int = 20_000
@@ -82,7 +83,7 @@ def nano() -> LMConfig:
     return LMConfig(
         speech_start=0, end_id=0, begin_audio_id=0, pad_id=0, speech_count=4_096,
         hidden_size=320, layers=8, heads=5, kv_heads=5, head_dim=64, ffn_size=864,
-        min_ratio=0.7, max_ratio=12.0, max_context=2_048, align_layer=2, align_head=0,
+        min_ratio=1.1, max_ratio=7.0, max_context=2_048, align_layer=2, align_head=0,
     )  # fmt: skip
 
 
@@ -104,11 +105,15 @@ def main(config: Config) -> None:
     )  # fmt: skip
 
     tokenizer = TextTokenizer.load(config.tokenizer)
-    model = (
-        checkpoint.load(TextToSpeechTokens, config.init).train()
-        if config.init
-        else TextToSpeechTokens(with_ids(config.model, tokenizer))
-    ).to(run.device)
+    corpus = Corpus(config.data)
+    if config.init:
+        model = checkpoint.load(TextToSpeechTokens, config.init).train()
+    else:
+        built = with_ids(config.model, tokenizer)
+        if not built.silence_ids and corpus.holds("mel"):
+            built = replace(built, silence_ids=silence_tokens(corpus))
+        model = TextToSpeechTokens(built)
+    model = model.to(run.device)
     sizes = model.config
     require(
         sizes == with_ids(sizes, tokenizer),
@@ -122,7 +127,7 @@ def main(config: Config) -> None:
 
     shape = {"rows": config.rows, "row_length": config.row_length}
     train = LMBatches(
-        Corpus(config.data), tokenizer, sizes, **shape, seed=config.seed, rank=run.rank,
+        corpus, tokenizer, sizes, **shape, seed=config.seed, rank=run.rank,
         world=run.world, text=config.text, prompt_share=config.prompt_share,
     )  # fmt: skip
     valid = None

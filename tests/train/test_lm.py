@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from glmtts import checkpoint
-from glmtts.data.lm_batches import LMBatches, TextMix, spoken_text
+from glmtts.data.lm_batches import LMBatches, TextMix, silence_tokens, spoken_text
 from glmtts.data.shards import Clip, Corpus, write_shard
 from glmtts.errors import BadInput
 from glmtts.lm import LMBatch, LMConfig, TextToSpeechTokens
@@ -53,6 +53,21 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_clips(folder / "shards", 60)
     build_nano_tokenizer(["你好世界我"], folder / "tokenizer", speech_count=SPEECH, merges=0)
     return folder
+
+
+def test_silent_tokens_are_those_of_quiet_frames(tmp_path: Path) -> None:
+    tokens = np.array([1, 1, 2, 3, 3] * 20)
+    loud = np.repeat(
+        np.where(tokens == 3, 40, 200), 2
+    )  # of 255; token 3 is quiet, 2 is now and then
+    loud[4:8] = 40
+    mel = np.repeat(loud[:, None], 80, 1).astype(np.uint8)
+    clip = Clip("c", "zh", "s", "你", (("你", ()),), 4.0)
+    write_shard(tmp_path, 0, [clip], {"tokens": [tokens], "mel": [mel]})
+    corpus = Corpus(tmp_path)
+    assert corpus.holds("mel")
+    assert not corpus.holds("audio")
+    assert silence_tokens(corpus) == (3,)
 
 
 def config(home: Path, out: Path, **more: object) -> stage.Config:
