@@ -5,13 +5,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+OFFICIAL_TOP_P = 0.8
+
 
 @dataclass(frozen=True)
 class Sampling:
     """Options of one generation; the defaults are the official model's (VALL-E 2's scheme).
 
     Attributes:
-        top_p: Keep the likeliest tokens until their mass reaches this.
+        top_p: Keep the likeliest tokens until their mass reaches this; None = what the model was
+            tuned for, `OFFICIAL_TOP_P` where nobody knows.
         top_k: Keep at most this many.
         temperature: Divides the logits before the nucleus is taken; 0 takes the likeliest token.
         repetition_window: How many past tokens are searched for the drawn one.
@@ -21,7 +24,7 @@ class Sampling:
         retries: How often a failed utterance is tried again with another seed.
     """
 
-    top_p: float = 0.8
+    top_p: float | None = None
     top_k: int = 25
     temperature: float = 1.0
     repetition_window: int = 10
@@ -89,7 +92,9 @@ def draw(
     if sampling.temperature == 0:
         return logits.argmax(-1)
     ids, probs = nucleus(
-        (logits / sampling.temperature).softmax(-1), sampling.top_p, sampling.top_k
+        (logits / sampling.temperature).softmax(-1),
+        OFFICIAL_TOP_P if sampling.top_p is None else sampling.top_p,
+        sampling.top_k,
     )
     drawn = ids.gather(-1, torch.multinomial(probs, 1, generator=rng))[:, 0]
     again = repeated(drawn, history, sampling)

@@ -116,6 +116,7 @@ class Manifest:
         foreign_prompts: Whether the language model hears a voice's clip when it is in another
             language than the sentence. A model that never learnt that speaks better without.
         sentence_length: Longest sentence spoken at once, in Hanzi (a Latin letter counts 0.3).
+        top_p: Nucleus of the language model unless asked otherwise (official 0.8).
         flow_steps: Euler steps of the flow unless asked otherwise.
         flow_guidance: Its guidance unless asked otherwise.
         default_voices: Voice for each language when none is asked for.
@@ -131,6 +132,7 @@ class Manifest:
     prompt_tokens: int = 750
     foreign_prompts: bool = True
     sentence_length: int = 60
+    top_p: float = 0.8
     flow_steps: int = 10
     flow_guidance: float = 0.7
     default_voices: tuple[str, ...] = ()
@@ -279,6 +281,9 @@ class Synthesizer:
         voice = voice or self.default_voice(text)
         reader = TextReader(self.text_tokenizer, self.manifest.phonemes)
         rng = self.lm.generator(options.sampling.seed)
+        if options.sampling.top_p is None:
+            sampling = replace(options.sampling, top_p=self.manifest.top_p)
+            options = replace(options, sampling=sampling)
         flow_options = replace(options.flow or self.flow_options, blocks=options.pace.blocks)
         prompt = voice.prompt
         for sentence in self._readable(text, reader):  #                    text -> sentence
