@@ -20,7 +20,7 @@ check: $(DEV_STAMP)  ## style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(DEV_STAMP)  ## what `check` can mend by itself
 	$(BIN)/ruff check --fix .
