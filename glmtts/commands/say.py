@@ -201,7 +201,7 @@ class Outputs:
 
 def _player() -> Any:
     try:
-        import sounddevice
+        import sounddevice  # pyright: ignore
     except ImportError as error:
         raise MissingExtra("Playing sound (--play)", "play") from error
     except OSError as error:
