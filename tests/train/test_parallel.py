@@ -22,6 +22,8 @@ from glmtts.train import lm as stage
 from glmtts.train.common import Run
 from tests.train.test_lm import SPEECH, config, write_clips
 
+pytestmark = pytest.mark.slow  # two ranks, one signalled: sensitive to the machine's timing
+
 ROOT = Path(__file__).parent.parent.parent
 
 
