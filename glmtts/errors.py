@@ -21,6 +21,10 @@ class BadAudio(BadInput):
     """An audio file or clip cannot be read, or is unfit for its purpose."""
 
 
+class SpeechError(GlmTtsError, RuntimeError):
+    """The model gave no usable speech."""
+
+
 class UnknownVoice(GlmTtsError, LookupError):
     """No voice of that name is bundled or stored."""
 

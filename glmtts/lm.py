@@ -7,9 +7,9 @@ token `i` and class `speech_count` is the end.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from glmtts.errors import BadInput
 from glmtts.nn.llama import Llama, LlamaConfig
+from glmtts.nn.quantizer import spread_codes
+from glmtts.runaway import Finish, RunawayGuard
 from glmtts.sampling import Sampling, draw
 from glmtts.voice import Prompt
-
-Finish = Literal["stop", "length", "repetition", "silence"]
-"""How a generation ended: by the end id, at its longest, in a loop, in a long silence."""
 
 SHORTEST_BUDGET = 25
 """Speech tokens that even a text of one id may take (1 s at 25 tokens a second)."""
@@ -53,6 +52,7 @@ class LMConfig:
         align_layer: Layer whose head `align_head` follows the text, or None.
         align_head: Query head that is trained to look at the text being spoken, or None.
         silence_ids: Speech tokens that are silence, for the runaway guard.
+        dropout: Share dropped of what enters the residual stream, in training only.
     """
 
     speech_start: int
@@ -76,13 +76,14 @@ class LMConfig:
     align_layer: int | None = None
     align_head: int | None = None
     silence_ids: tuple[int, ...] = ()
+    dropout: float = 0.0
 
     @property
     def llama(self) -> LlamaConfig:
         """The sizes of the decoder."""
         return LlamaConfig(
             self.vocab_size, self.hidden_size, self.layers, self.heads, self.kv_heads,
-            self.head_dim, self.ffn_size, self.rope_theta, self.rms_eps,
+            self.head_dim, self.ffn_size, self.rope_theta, self.rms_eps, self.dropout,
         )  # fmt: skip
 
 
@@ -120,59 +121,6 @@ class LMBatch:
         """(B, L, L) bool: a position sees itself and the past of its own document."""
         same = self.documents[:, :, None] == self.documents[:, None, :]
         return same.tril_()
-
-
-@dataclass(frozen=True)
-class Guard:
-    """When a stream of speech tokens counts as run away. Lengths are tokens, 25 a second.
-
-    Attributes:
-        same: Longest run of one token that is not silence.
-        pattern: Longest stretch that only repeats the tokens one period earlier.
-        periods: Longest period looked for.
-        silence: Longest run of silence tokens.
-    """
-
-    same: int = 12
-    pattern: int = 38
-    periods: int = 40
-    silence: int = 30
-
-
-class RunawayGuard:
-    """Watches tokens as they come; the caller holds one a stream."""
-
-    def __init__(self, silence_ids: Sequence[int] = (), guard: Guard = Guard()) -> None:
-        """`silence_ids` are the tokens that mean silence.
-
-        Without them a run of any token may be a pause, and is allowed the length of one.
-        """
-        self.silence_ids = frozenset(silence_ids)
-        self.guard = guard if silence_ids else replace(guard, same=max(guard.same, guard.silence))
-        self.quiet = 0
-        self.past: list[int] = []
-        self.runs = [0] * guard.periods
-
-    def push(self, token: int) -> Finish | None:
-        """Take the next token; what is wrong with the stream, or None."""
-        if token in self.silence_ids:  # a pause is no loop, however regular
-            self.quiet += 1
-            self.past.clear()
-            self.runs = [0] * self.guard.periods
-            return "silence" if self.quiet > self.guard.silence else None
-        self.quiet = 0
-        past = self.past
-        for period in range(1, self.guard.periods + 1):
-            same = period <= len(past) and past[-period] == token
-            self.runs[period - 1] = self.runs[period - 1] + 1 if same else 0
-        past.append(token)
-        if self.runs[0] >= self.guard.same or max(self.runs) >= self.guard.pattern:
-            return "repetition"
-        return None
-
-    def tail(self) -> int:
-        """Tokens at the end of the stream that are only the loop or the silence."""
-        return self.quiet if self.quiet else max(self.runs)
 
 
 @dataclass(frozen=True)
@@ -257,6 +205,15 @@ class Generation(Iterator[int]):
         return token
 
 
+_BAD_ENDS: tuple[Finish, ...] = ("stop", "silence", "length", "repetition")
+"""Ends of an utterance, best first."""
+
+
+def _without(tokens: list[int], reason: Finish, runaway: int) -> list[int]:
+    """The tokens without the loop or silence that ended them."""
+    return tokens[: len(tokens) - runaway] if reason in ("repetition", "silence") else tokens
+
+
 class TextToSpeechTokens(nn.Module):
     """The language model of the system."""
 
@@ -284,13 +241,29 @@ class TextToSpeechTokens(nn.Module):
         return torch.cat([speech, F.linear(hidden, head[c.end_id : c.end_id + 1])], -1)
 
     def forward(
-        self, batch: LMBatch, align_weight: float = 0.0, label_smoothing: float = 0.0
+        self,
+        batch: LMBatch,
+        align_weight: float = 0.0,
+        label_smoothing: float = 0.0,
+        near: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """`loss`, under the name that data-parallel wrappers call."""
-        return self.loss(batch, align_weight, label_smoothing)
+        return self.loss(batch, align_weight, label_smoothing, near)
+
+    @torch.no_grad()
+    def start_from(self, codes: Tensor, deviation: float = 0.05) -> None:
+        """Start the embeddings of speech from the (speech_count, C) codes of the tokenizer."""
+        weight = self.model.embed_tokens.weight
+        start = self.config.speech_start
+        table = spread_codes(codes, self.config.hidden_size) * deviation
+        weight[start : start + len(codes)] = table.to(weight)
 
     def loss(
-        self, batch: LMBatch, align_weight: float = 0.0, label_smoothing: float = 0.0
+        self,
+        batch: LMBatch,
+        align_weight: float = 0.0,
+        label_smoothing: float = 0.0,
+        near: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Next-token loss over speech and end, and guided attention where the model has it.
 
@@ -301,7 +274,8 @@ class TextToSpeechTokens(nn.Module):
         Args:
             batch: Packed rows.
             align_weight: Factor of the alignment loss.
-            label_smoothing: Share of the target mass spread over all classes.
+            label_smoothing: Share of the target mass spread over other classes.
+            near: (speech_count, K) the classes it is spread over, for each token; None: over all.
 
         Returns:
             Scalars: "loss" to be minimised, "nll" (nat per token, without smoothing), "top1" and
@@ -317,14 +291,19 @@ class TextToSpeechTokens(nn.Module):
         chosen = batch.labels >= 0
         labels = batch.labels[chosen]
         logits = self.logits(hidden[chosen]).float()  # (B, L, D) -> (n, D) -> (n, classes)
-        loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-        out = {"loss": loss}
+        logprobs = logits.log_softmax(-1)
+        target = logprobs.gather(-1, labels[:, None])  # (n, 1)
+        loss = -target.mean()
+        out = {"nll": loss.detach()}
+        if label_smoothing and near is None:
+            loss = loss.lerp(-logprobs.mean(), label_smoothing)
+        elif label_smoothing and near is not None:
+            speech = labels < c.speech_count  # the end has no neighbours
+            spread = logprobs[speech].gather(-1, near[labels[speech]]).mean()
+            loss = loss.lerp(-spread, label_smoothing)
+        out["loss"] = loss
         with torch.no_grad():
-            target = logits.gather(-1, labels[:, None])
-            out["nll"] = loss.detach()
-            if label_smoothing:
-                out["nll"] = (logits.logsumexp(-1) - target[:, 0]).mean()
-            better = (logits > target).sum(-1)
+            better = (logprobs > target).sum(-1)
             out["top1"] = (better < 1).float().mean()
             out["top10"] = (better < 10).float().mean()
         if tapped is not None:
@@ -422,8 +401,14 @@ class TextToSpeechTokens(nn.Module):
         sampling: Sampling = Sampling(),
         *,
         rng: torch.Generator | None = None,
+        misread: Callable[[Sequence[int]], float] | None = None,
     ) -> tuple[list[int], Finish]:
-        """Speak a whole sentence, trying again (`sampling.retries` times) when it runs away.
+        """Speak a whole sentence, trying again (`sampling.retries` times) when it goes wrong.
+
+        Each attempt draws `sampling.candidates` utterances side by side. One that runs away loses
+        the loop or silence it ended in. The best is the one with the least penalty: how badly it
+        reads back, plus 1 to 3 for an end in silence, at the longest or in a loop, plus 4 for
+        nothing at all; of equals the longest.
 
         Args:
             text_ids: (T,) the sentence.
@@ -431,33 +416,52 @@ class TextToSpeechTokens(nn.Module):
             sampling: How tokens are drawn; attempt n draws on from where attempt n - 1 stopped, so
                 a seed still decides everything.
             rng: As for `generate`.
+            misread: How badly tokens read back (0 = perfectly); what exceeds `sampling.accept` is
+                tried again. None: only runaways are.
 
         Returns:
-            The tokens of the first attempt that ended by itself and "stop"; else those of the best
-            attempt (ending in silence, cut at the length, looping; the longest of equals) without
-            the loop or silence it ended in, and its reason.
+            The tokens of the best attempt, and how it ended.
 
         Raises:
             BadInput: as for `generate`.
         """
         rng = rng or self.generator(sampling.seed)
-        order: list[Finish] = ["repetition", "length", "silence", "stop"]
-        best: tuple[int, int] = (-1, -1)
+        count = 1 if sampling.temperature == 0 else max(1, sampling.candidates or 1)
+        best: tuple[float, int] = (math.inf, 0)
         result: tuple[list[int], Finish] = ([], "length")
         for attempt in range(1 + max(0, sampling.retries)):
             if attempt and sampling.temperature == 0:  # the likeliest tokens are always the same
                 break
-            generation = self.generate(text_ids, prompt, sampling, rng=rng)
-            tokens = list(generation)
-            reason = generation.finish_reason
-            assert reason is not None
-            if reason in ("repetition", "silence"):
-                tokens = tokens[: len(tokens) - generation.runaway]
-            if (rank := (order.index(reason), len(tokens))) > best:
-                best, result = rank, (tokens, reason)
-            if reason == "stop":
+            for tokens, reason in self._attempt(text_ids, prompt, sampling, count, rng):
+                penalty = float(_BAD_ENDS.index(reason))
+                penalty += 0.0 if tokens else 4.0
+                penalty += misread(tokens) if misread and tokens else 0.0
+                if (rank := (penalty, -len(tokens))) < best:
+                    best, result = rank, (tokens, reason)
+            if best[0] <= sampling.accept:
                 break
         return result
+
+    def _attempt(
+        self,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling,
+        count: int,
+        rng: torch.Generator,
+    ) -> Iterator[tuple[list[int], Finish]]:
+        """Draw `count` utterances; the loops and silences they ended in are cut off."""
+        if count == 1:
+            generation = self.generate(text_ids, prompt, sampling, rng=rng)
+            tokens = list(generation)
+            assert generation.finish_reason is not None
+            runaway = generation.runaway
+            yield _without(tokens, generation.finish_reason, runaway), generation.finish_reason
+            return
+        guards = [RunawayGuard(self.config.silence_ids) for _ in range(count)]
+        group = self.generate_group(text_ids, prompt, sampling, size=count, rng=rng, guards=guards)
+        for row, (guard, reason) in enumerate(zip(guards, group.finish, strict=True)):
+            yield _without(group.speech(row), reason, guard.tail()), reason
 
     @torch.no_grad()  # not inference mode: `log_probs` differentiates through what is drawn here
     def generate_group(
@@ -468,10 +472,12 @@ class TextToSpeechTokens(nn.Module):
         *,
         size: int,
         rng: torch.Generator | None = None,
+        guards: Sequence[RunawayGuard] = (),
     ) -> Rollouts:
         """Draw `size` utterances of one text side by side; the prompt is read once.
 
-        There is no runaway guard here: what ran away shall be seen by the reward.
+        Without `guards` (one for each utterance) nothing stops a runaway: in training it shall be
+        seen by the reward.
 
         Raises:
             BadInput: as for `generate`.
@@ -487,6 +493,7 @@ class TextToSpeechTokens(nn.Module):
         tokens = torch.full((size, longest), -1, device=self.device)
         logprobs = torch.zeros(size, longest, device=self.device)
         running = torch.ones(size, dtype=torch.bool, device=self.device)
+        stopped: dict[int, Finish] = {}
         for step in range(longest):
             logits = self.logits(hidden[:, -1]).float()
             if step < shortest:
@@ -496,6 +503,9 @@ class TextToSpeechTokens(nn.Module):
             tokens[:, step] = torch.where(running, token, -1)
             logprobs[:, step] = torch.where(running, chosen, 0.0)
             running = running & (token != end)
+            for row, guard in enumerate(guards):
+                if running[row] and (bad := guard.push(int(token[row]))):
+                    stopped[row], running[row] = bad, False
             if step + 1 == longest or not bool(running.any()):
                 break
             shown = torch.where(token == end, 0, token) + c.speech_start
@@ -507,7 +517,10 @@ class TextToSpeechTokens(nn.Module):
         return Rollouts(
             sequence=sequence, tokens=tokens.clamp(min=0), lengths=masks.sum(-1) - ended.long(),
             logprobs=logprobs, masks=masks,
-            finish=tuple("stop" if bool(e) else "length" for e in ended), shortest=shortest,
+            finish=tuple(
+                stopped.get(row, "stop" if bool(e) else "length") for row, e in enumerate(ended)
+            ),
+            shortest=shortest,
         )  # fmt: skip
 
     def log_probs(self, rollouts: Rollouts) -> Tensor:

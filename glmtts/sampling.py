@@ -22,6 +22,9 @@ class Sampling:
             equals the drawn token.
         seed: Seed where the caller brings no generator; None draws one.
         retries: How often a failed utterance is tried again with another seed.
+        candidates: Utterances drawn side by side, of which the one that reads back best is kept
+            (whole sentences only); None = what the model was tuned for.
+        accept: Reading error (nat a phoneme) above which an utterance counts as failed.
     """
 
     top_p: float | None = None
@@ -31,6 +34,8 @@ class Sampling:
     repetition_threshold: float = 0.1
     seed: int | None = None
     retries: int = 2
+    candidates: int | None = None
+    accept: float = 0.8
 
 
 def nucleus(probs: Tensor, top_p: float, top_k: int) -> tuple[Tensor, Tensor]:

@@ -19,15 +19,17 @@ from glmtts import checkpoint, hub
 from glmtts.audio import Audio, AudioSpec
 from glmtts.cloning import VoiceEncoder
 from glmtts.config import from_dict
-from glmtts.errors import BadInput, BadText, CheckpointError
+from glmtts.errors import BadInput, BadText, CheckpointError, SpeechError
 from glmtts.flow import FlowOptions, TokenToMel
 from glmtts.lm import Generation, TextToSpeechTokens
+from glmtts.proofreader import Proofreader
 from glmtts.sampling import Sampling
 from glmtts.speaker import SpeakerEncoder
-from glmtts.speech_tokenizer import SpeechTokenizer
+from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
 from glmtts.text.g2p import analyse
 from glmtts.text.normalize import Normalizer
 from glmtts.text.tokenizer import TextTokenizer
+from glmtts.text.units import Unit
 from glmtts.vocoder import Vocoder
 from glmtts.voice import Prompt, Voice
 from glmtts.voices import VoiceLibrary, default_folder
@@ -117,6 +119,7 @@ class Manifest:
             language than the sentence. A model that never learnt that speaks better without.
         sentence_length: Longest sentence spoken at once, in Hanzi (a Latin letter counts 0.3).
         top_p: Nucleus of the language model unless asked otherwise (official 0.8).
+        candidates: Utterances drawn for each sentence, the best-read one is spoken.
         flow_steps: Euler steps of the flow unless asked otherwise.
         flow_guidance: Its guidance unless asked otherwise.
         default_voices: Voice for each language when none is asked for.
@@ -133,6 +136,7 @@ class Manifest:
     foreign_prompts: bool = True
     sentence_length: int = 60
     top_p: float = 0.8
+    candidates: int = 1
     flow_steps: int = 10
     flow_guidance: float = 0.7
     default_voices: tuple[str, ...] = ()
@@ -151,8 +155,10 @@ class Synthesizer:
         vocoder: Vocoder,
         encoder: VoiceEncoder,
         voices: VoiceLibrary,
+        proofreader: Proofreader | None = None,
     ) -> None:
         """Put parts together; `load` does it from a folder."""
+        self.proofreader = proofreader
         self.manifest = manifest
         self.normalizer = Normalizer(max_length=manifest.sentence_length)
         self.text_tokenizer = text_tokenizer
@@ -192,12 +198,18 @@ class Synthesizer:
         paths |= {name: Path(path) for name, path in (components or {}).items()}
         text_tokenizer = TextTokenizer.load(paths["text_tokenizer"])
         text = TextReader(text_tokenizer, manifest.phonemes)
+        speech_tokenizer = checkpoint.load(SpeechTokenizer, paths["speech_tokenizer"], device=where)
         encoder = VoiceEncoder(
-            checkpoint.load(SpeechTokenizer, paths["speech_tokenizer"], device=where),
+            speech_tokenizer,
             checkpoint.load(SpeakerEncoder, paths["speaker"], device=where),
             text.ids,
             manifest.audio,
         )
+        proofreader, heads = None, paths["speech_tokenizer"] / "heads"
+        if heads.is_dir():
+            proofreader = Proofreader(
+                speech_tokenizer, checkpoint.load(TokenizerHeads, heads, device=where)
+            )
         return cls(
             manifest,
             text_tokenizer,
@@ -210,6 +222,7 @@ class Synthesizer:
                 stored=default_folder() if voices is None else Path(voices),
                 spec=manifest.audio,
             ),
+            proofreader,
         )
 
     @property
@@ -221,6 +234,15 @@ class Synthesizer:
     def flow_options(self) -> FlowOptions:
         """The flow's options that this model is tuned for; vary them with `dataclasses.replace`."""
         return FlowOptions(self.manifest.flow_steps, self.manifest.flow_guidance)
+
+    def sampling(self, wanted: Sampling) -> Sampling:
+        """`wanted` with what it leaves open as this model is tuned."""
+        m = self.manifest
+        return replace(
+            wanted,
+            top_p=m.top_p if wanted.top_p is None else wanted.top_p,
+            candidates=m.candidates if wanted.candidates is None else wanted.candidates,
+        )
 
     def voice(self, name_or_audio: str | Path | Audio, transcript: str | None = None) -> Voice:
         """A voice by name, or cloned from a clip (a path or an `Audio`) of 1 to 30 seconds.
@@ -250,7 +272,7 @@ class Synthesizer:
             UnknownVoice: the model has no voices.
         """
         described = [v for v in self.voices.describe() if not v["problem"]]
-        wanted = "zh" if any("\u4e00" <= char <= "\u9fff" for char in text) else "en"
+        wanted = "zh" if is_chinese(text) else "en"
         known = {v["name"]: v["language"] for v in described}
         for name in (*self.manifest.default_voices, *known):
             if known.get(name) == wanted:
@@ -281,15 +303,14 @@ class Synthesizer:
         voice = voice or self.default_voice(text)
         reader = TextReader(self.text_tokenizer, self.manifest.phonemes)
         rng = self.lm.generator(options.sampling.seed)
-        if options.sampling.top_p is None:
-            sampling = replace(options.sampling, top_p=self.manifest.top_p)
-            options = replace(options, sampling=sampling)
+        options = replace(options, sampling=self.sampling(options.sampling))
         flow_options = replace(options.flow or self.flow_options, blocks=options.pace.blocks)
         prompt = voice.prompt
         for sentence in self._readable(text, reader):  #                    text -> sentence
-            text_ids = reader.ids(sentence)  #                              sentence -> (T,)
+            reading = reader(sentence)
+            text_ids = reading.ids  #                                       sentence -> (T,)
             heard = self._audible(prompt, voice, sentence)
-            tokens = self._tokens(text_ids, heard, options, rng)  #         (T,) -> S ids
+            tokens = self._tokens(reading, heard, options, rng)  #          (T,) -> S ids
             mel, wave = self.flow.stream(voice, flow_options), self.vocoder.stream()
             spoken: list[int] = []
             for block, last in options.pace.cut(tokens):
@@ -320,7 +341,7 @@ class Synthesizer:
         readable: list[str] = []
         for sentence in sentences:
             try:
-                reader.ids(sentence)
+                reader(sentence)
             except BadText as error:
                 if len(sentences) == 1:
                     raise
@@ -332,20 +353,37 @@ class Synthesizer:
         return readable
 
     def _tokens(
-        self, ids: Sequence[int], prompt: Prompt, options: SpeakOptions, rng: torch.Generator
+        self, reading: "Reading", prompt: Prompt, options: SpeakOptions, rng: torch.Generator
     ) -> "Generation | FinishedTokens":
         """Speech tokens: one by one when sound must start early, else checked and retried first."""
         if options.pace.blocks:
-            return self.lm.generate(ids, prompt, options.sampling, rng=rng)
-        return FinishedTokens(*self.lm.generate_checked(ids, prompt, options.sampling, rng=rng))
+            return self.lm.generate(reading.ids, prompt, options.sampling, rng=rng)
+
+        def misread(tokens: Sequence[int]) -> float:
+            return self.proofreader.misread(tokens, reading.phonemes) if self.proofreader else 0.0
+
+        tokens, reason = self.lm.generate_checked(
+            reading.ids, prompt, options.sampling, rng=rng, misread=misread
+        )
+        if not tokens:
+            raise SpeechError("The model gave no sound for a sentence. Try another seed or voice.")
+        return FinishedTokens(tokens, reason)
 
     def _audible(self, prompt: Prompt, voice: Voice, sentence: str) -> Prompt:
         """The prompt the language model is given for a sentence."""
-        chinese = any("\u4e00" <= char <= "\u9fff" for char in sentence)
-        foreign = voice.language in ("zh", "en") and (voice.language == "zh") != chinese
+        foreign = voice.language in ("zh", "en")
+        foreign = foreign and (voice.language == "zh") != is_chinese(sentence)
         length = sum(len(turn.speech_tokens) for turn in prompt.turns[: prompt.own])
         unfit = foreign and not self.manifest.foreign_prompts
         return Prompt() if unfit or length > self.manifest.prompt_tokens else prompt
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is said: the text ids (T,) for the language model, and the phonemes meant."""
+
+    ids: list[int]
+    phonemes: list[str]
 
 
 @dataclass(frozen=True)
@@ -355,20 +393,37 @@ class TextReader:
     tokenizer: TextTokenizer
     phonemes: bool
 
-    def ids(self, text: str) -> list[int]:
-        """(T,) ids of a sentence, or of a whole transcript.
+    def __call__(self, text: str) -> Reading:
+        """Read a sentence, or a whole transcript.
 
         Raises:
             BadText: nothing in the text can be spoken.
         """
         ids: list[int] = []
+        phonemes: list[str] = []
         for sentence in Normalizer()(text):
             units = analyse(sentence)
+            if self.phonemes and units[-1].phonemes:  # a model of sentences wants to see an end
+                units.append(Unit("。" if is_chinese(sentence) else "."))
             as_phonemes = [self.phonemes and bool(unit.phonemes) for unit in units]
             ids += self.tokenizer.encode_units(units, as_phonemes)[0]
+            phonemes += [phoneme for unit in units for phoneme in unit.phonemes]
         if not ids:
             raise BadText(f"Nothing in the text can be spoken: {text[:40]!r}.")
-        return ids
+        return Reading(ids, phonemes)
+
+    def ids(self, text: str) -> list[int]:
+        """(T,) text ids alone.
+
+        Raises:
+            BadText: nothing in the text can be spoken.
+        """
+        return self(text).ids
+
+
+def is_chinese(text: str) -> bool:
+    """Whether a text holds any Hanzi."""
+    return any("\u4e00" <= char <= "\u9fff" for char in text)
 
 
 class FinishedTokens(list[int]):

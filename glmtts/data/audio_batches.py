@@ -7,10 +7,7 @@ import torch
 from torch import Tensor
 
 from glmtts.data.shards import Corpus
-from glmtts.text.phonemes import PHONEME_TOKENS
-
-CTC_CLASS = {name: index + 1 for index, name in enumerate(PHONEME_TOKENS)}
-"""CTC class of each phoneme token; 0 is the blank."""
+from glmtts.text.phonemes import CTC_CLASS
 
 
 @dataclass(frozen=True)

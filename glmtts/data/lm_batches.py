@@ -102,6 +102,7 @@ class LMBatches:
         text: TextMix = TextMix(),
         prompt_share: float = 0.5,
         second_prompt_share: float = 0.2,
+        fragment_share: float = 0.0,
     ) -> None:
         """Measure the corpus and fix how many batches an epoch has.
 
@@ -117,6 +118,8 @@ class LMBatches:
             text: How texts are written.
             prompt_share: Share of documents that begin with another clip of the same speaker.
             second_prompt_share: Share of those that get a second one (where it fits).
+            fragment_share: Share of clips cut to a few words; a model that only ever heard whole
+                sentences does not know how to say one word. Needs the array "alignment".
 
         Raises:
             BadInput: the corpus is too small for one batch, or its tokens do not fit the model.
@@ -125,6 +128,7 @@ class LMBatches:
         self.rows, self.row_length, self.seed = rows, row_length, seed
         self.rank, self.world, self.text = rank, world, text
         self.prompt_share, self.second_prompt_share = prompt_share, second_prompt_share
+        self.fragment_share = fragment_share
         self._speakers = [np.array(v) for v in corpus.by_speaker().values()]
         self._speaker_of = np.empty(len(corpus), dtype=np.int64)
         for number, members in enumerate(self._speakers):
@@ -213,7 +217,10 @@ class LMBatches:
     def _spoken(self, epoch: int, index: int) -> Spoken:
         """Clip `index` as it is written in this epoch."""
         clip = self.corpus.clips[index]
-        choice = self.text.choose(clip, np.random.default_rng([self.seed, epoch, index]))
+        rng = np.random.default_rng([self.seed, epoch, index])
+        choice = self.text.choose(clip, rng)
+        if rng.random() < self.fragment_share:
+            return self._fragment(index, choice, rng)
         if not all(choice):
             return self._encode(index, choice)
         if index not in self._in_phonemes:
@@ -226,6 +233,34 @@ class LMBatches:
         spoken = np.full(len(speech), -1)
         if self.model.align_layer is not None:
             spoken = spoken_text(np.array(phonemes), self.corpus.array("alignment", index))
+        return Spoken(np.array(ids, dtype=np.int32), speech, spoken.astype(np.int16))
+
+    def _fragment(
+        self, index: int, as_phonemes: Sequence[bool], rng: np.random.Generator
+    ) -> Spoken:
+        """One to eight neighbouring words of a clip (all of it if it has no more)."""
+        units = self.corpus.clips[index].units
+        said = np.flatnonzero([bool(phonemes) for _, phonemes in units])
+        count = int(rng.integers(1, 9))
+        if count >= len(said):
+            return self._encode(index, as_phonemes)
+        begin = int(rng.integers(len(said) - count + 1))
+        first, last = int(said[begin]), int(said[begin + count - 1])
+        before = sum(len(phonemes) for _, phonemes in units[:first])
+        size = sum(len(phonemes) for _, phonemes in units[first : last + 1])
+
+        alignment = self.corpus.array("alignment", index)
+        kept = (alignment >= before) & (alignment < before + size)
+        kept[[0, -1]] = True  # the silence at the ends of the clip
+        speech = self.corpus.array("tokens", index)[kept]
+        alignment = np.where(alignment < before + size, alignment - before, -1)[kept]
+        mark = "。" if self.corpus.clips[index].lang == "zh" else "."
+        ids, phonemes = self.tokenizer.encode_units(
+            [*units[first : last + 1], (mark, ())], [*as_phonemes[first : last + 1], False]
+        )
+        spoken = np.full(len(speech), -1)
+        if self.model.align_layer is not None:
+            spoken = spoken_text(np.array(phonemes), alignment)
         return Spoken(np.array(ids, dtype=np.int32), speech, spoken.astype(np.int16))
 
     def _clips(self, epoch: int, document: Sequence[int]) -> list[Spoken]:

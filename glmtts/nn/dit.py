@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glmtts.nn.masks import attention_bias
+from glmtts.nn.quantizer import spread_codes
 
 
 @dataclass(frozen=True)
@@ -206,20 +207,10 @@ class TokenBranch(nn.Module):
 
     @torch.no_grad()
     def start_from(self, codes: Tensor) -> None:
-        """Start the embeddings from the tokenizer's codebook: like tokens, like embeddings.
-
-        A random table of unit variance is noise that Adam takes thousands of steps to unlearn.
-
-        Args:
-            codes: (vocab_size, C) codes; whitened, then turned by a fixed random matrix.
-        """
-        whole = (codes - codes.mean(0)).float()
-        whole = whole @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(whole.T))).T
-        width = self.config.token_dim
-        random = torch.randn(max(width, whole.shape[1]), width, generator=torch.manual_seed(0))
-        turn = torch.linalg.qr(random)[0][: whole.shape[1]] * (width / whole.shape[1]) ** 0.5
-        self.text_embed.weight[: len(whole)] = (whole @ turn).to(self.text_embed.weight)
-        self.text_embed.weight[len(whole) :] = 0.0
+        """Start the embeddings from the (vocab_size, C) codes of the speech tokenizer."""
+        weight = self.text_embed.weight
+        weight[: len(codes)] = spread_codes(codes, self.config.token_dim).to(weight)
+        weight[len(codes) :] = 0.0
 
     @property
     def context_tokens(self) -> int:

@@ -29,6 +29,7 @@ class LlamaConfig:
         ffn_size: Width of the feed-forward layer (intermediate_size).
         rope_theta: Base of the rotary angles.
         rms_eps: Added to the mean square in each norm (rms_norm_eps).
+        dropout: Share dropped of what enters the stream, in training only.
     """
 
     vocab_size: int
@@ -40,6 +41,7 @@ class LlamaConfig:
     ffn_size: int
     rope_theta: float = 10_000.0
     rms_eps: float = 1e-5
+    dropout: float = 0.0
 
 
 def blocked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, block: int = 128) -> Tensor:
@@ -146,6 +148,7 @@ class Layer(nn.Module):
         self.mlp = FeedForward(config)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_eps)
+        self.dropout = config.dropout
 
     def forward(
         self,
@@ -157,8 +160,10 @@ class Layer(nn.Module):
         layer: int,
     ) -> Tensor:
         """(B, L, D) -> (B, L, D)."""
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask, cache, layer)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        heard = self.self_attn(self.input_layernorm(x), cos, sin, mask, cache, layer)
+        x = x + F.dropout(heard, self.dropout, self.training)
+        thought = self.mlp(self.post_attention_layernorm(x))
+        return x + F.dropout(thought, self.dropout, self.training)
 
 
 class Llama(nn.Module):
@@ -213,7 +218,7 @@ class Llama(nn.Module):
         assert mask is None or cache is None, "a mask and a cache do not go together"
         if positions is None:
             positions = torch.arange(past, past + length, device=ids.device).expand(rows, -1)
-        x = self.embed_tokens(ids)
+        x = F.dropout(self.embed_tokens(ids), self.sizes.dropout, self.training)
         dtype = compute_dtype(x)
         if past and length > 1:
             seen = torch.ones(length, past + length, dtype=torch.bool, device=ids.device)

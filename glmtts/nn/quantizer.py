@@ -9,6 +9,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+@torch.no_grad()
+def spread_codes(codes: Tensor, width: int) -> Tensor:
+    """A codebook as a starting table of embeddings: like tokens, like embeddings.
+
+    A random table is noise that Adam takes thousands of steps to unlearn.
+
+    Args:
+        codes: (V, C) codes; whitened, then turned by a fixed random matrix.
+        width: Width D of the embeddings.
+
+    Returns:
+        (V, D) of unit variance.
+    """
+    whole = (codes - codes.mean(0)).float()
+    whole = whole @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(whole.T))).T
+    inner = whole.shape[1]
+    random = torch.randn(max(width, inner), width, generator=torch.Generator().manual_seed(0))
+    turn = torch.linalg.qr(random)[0][:inner] * (width / inner) ** 0.5
+    return whole @ turn.to(whole)
+
+
 class EMAQuantizer(nn.Module):
     """Nearest-neighbour codes for D-dimensional vectors.
 

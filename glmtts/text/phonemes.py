@@ -40,6 +40,9 @@ def token(symbol: str, lang: str = "zh") -> str:
 PHONEME_TOKENS = (*(token(s) for s in MANDARIN), *(token(s, "en") for s in ENGLISH))
 """Every phoneme token, Mandarin first; the order fixes ids of tokenizers and CTC classes."""
 
+CTC_CLASS = {name: index + 1 for index, name in enumerate(PHONEME_TOKENS)}
+"""Class of each phoneme token in the speech tokenizer's CTC head; 0 is the blank."""
+
 
 def pinyin_to_tokens(syllable: str) -> tuple[str, ...]:
     """One numbered pinyin syllable to phoneme tokens: "zhang3" -> ("<|ZH|>", "<|ANG3|>").

@@ -13,7 +13,8 @@ from torch.nn.utils import clip_grad_norm_
 from glmtts import checkpoint
 from glmtts.data.lm_batches import LMBatches, TextMix, silence_tokens
 from glmtts.data.shards import Corpus
-from glmtts.lm import LMConfig, TextToSpeechTokens
+from glmtts.lm import LMBatch, LMConfig, TextToSpeechTokens
+from glmtts.speech_tokenizer import SpeechTokenizer
 from glmtts.text.tokenizer import TextTokenizer
 from glmtts.train.common import EMA, adamw, require, set_lr, setup, warmup_cosine
 from glmtts.voice import Prompt
@@ -45,6 +46,8 @@ class Config:
     """Positions of a row; longer sequences are left out, prompts that do not fit are dropped."""
     prompt_share: float = 0.5
     """Share of sequences that begin with another clip of the speaker."""
+    fragment_share: float = 0.1
+    """Share of clips cut to a few words (shards with alignments only)."""
     lr: float = 1e-3
     warmup: int = 500
     weight_decay: float = 0.05
@@ -53,6 +56,15 @@ class Config:
     align_weight: float = 0.2
     """Weight of the alignment loss (models with `align_layer` only)."""
     label_smoothing: float = 0.0
+    """Share of the target mass given to the tokens whose codes are nearest (with `codebook`), or to
+    all."""
+    neighbours: int = 8
+    """How many tokens count as nearest."""
+    codebook: Path | None = None
+    """Tokenizer component: the embeddings of speech start from its codes."""
+    token_noise: float = 0.0
+    """Share of the speech tokens heard that are replaced by others of the batch: the model learns
+    to go on after a slip, and to trust the text."""
     ema: float = 0.999
     """Decay of the averaged weights, which are what is saved."""
     log_every: int = 20
@@ -113,13 +125,19 @@ def main(config: Config) -> None:
         if not built.silence_ids and corpus.holds("mel"):
             built = replace(built, silence_ids=silence_tokens(corpus))
         model = TextToSpeechTokens(built)
+    near = None
+    if config.codebook:
+        codes = checkpoint.load(SpeechTokenizer, config.codebook).quantizer.weight.detach()
+        near = nearest_codes(codes, config.neighbours).to(run.device)
+        if not config.init:
+            model.start_from(codes)
     model = model.to(run.device)
     sizes = model.config
     require(
         sizes == with_ids(sizes, tokenizer),
         f"The ids of {config.init} are not those of the tokenizer {config.tokenizer}.",
     )
-    averaged = TextToSpeechTokens(sizes).to(run.device)
+    averaged = TextToSpeechTokens(sizes).to(run.device).eval()
     ema = EMA(model, averaged, config.ema)
     optimizer = adamw(model, config.lr, config.weight_decay)
     stateful = {"model": model, "ema": ema, "optimizer": optimizer}
@@ -129,6 +147,7 @@ def main(config: Config) -> None:
     train = LMBatches(
         corpus, tokenizer, sizes, **shape, seed=config.seed, rank=run.rank,
         world=run.world, text=config.text, prompt_share=config.prompt_share,
+        fragment_share=config.fragment_share if corpus.holds("alignment") else 0.0,
     )  # fmt: skip
     valid = None
     held_out = Corpus(config.valid) if config.valid else None
@@ -150,9 +169,10 @@ def main(config: Config) -> None:
         set_lr(optimizer, warmup_cosine(step, config.lr, config.warmup, config.steps))
         batch = next(batches)
         tokens += batch.tokens * run.world
+        batch = with_noise(batch.to(run.device), sizes, config.token_noise)
 
         with run.autocast():
-            losses = wrapped(batch.to(run.device), config.align_weight, config.label_smoothing)
+            losses = wrapped(batch, config.align_weight, config.label_smoothing, near)
         losses["loss"].backward()
         grad_norm = clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
@@ -179,6 +199,26 @@ def main(config: Config) -> None:
     if run.main and not run.stopping:
         checkpoint.save(averaged, config.out / "lm")
     run.finish()
+
+
+def with_noise(batch: LMBatch, model: LMConfig, share: float) -> LMBatch:
+    """Replace a share of the speech tokens heard by tokens from elsewhere in the batch."""
+    if share <= 0:
+        return batch
+    heard = batch.ids - model.speech_start
+    heard = (heard >= 0) & (heard < model.speech_count)
+    tokens = batch.ids[heard]
+    other = tokens[torch.randint(len(tokens), tokens.shape, device=tokens.device)]
+    noisy = batch.ids.clone()
+    hit = torch.rand(tokens.shape, device=tokens.device) < share
+    noisy[heard] = torch.where(hit, other, tokens)
+    return replace(batch, ids=noisy)
+
+
+def nearest_codes(codes: torch.Tensor, count: int) -> torch.Tensor:
+    """(V, C) codes -> (V, count) the nearest other codes of each."""
+    distance = torch.cdist(codes.float(), codes.float()).fill_diagonal_(float("inf"))
+    return distance.topk(count, largest=False).indices
 
 
 @torch.no_grad()

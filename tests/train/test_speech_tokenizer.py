@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from glmtts import checkpoint
-from glmtts.data.audio_batches import CTC_CLASS, TokenizerBatches
+from glmtts.data.audio_batches import TokenizerBatches
 from glmtts.data.shards import Clip, Corpus, write_shard
 from glmtts.errors import BadInput
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads, TokenizerHeadsConfig
+from glmtts.text.phonemes import CTC_CLASS
 from glmtts.train import speech_tokenizer as stage
 from glmtts.train.common import Run
 from tests import tiny

@@ -1,0 +1,44 @@
+"""Read speech tokens back before they become sound, and tell how far they are from the text.
+
+The tokenizer was trained with a CTC head that reads phonemes from its codes. The same head hears,
+at next to no cost, when the language model skipped, repeated or garbled something.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional as F
+
+from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
+from glmtts.text.phonemes import CTC_CLASS
+
+
+class Proofreader:
+    """How badly speech tokens read as a text."""
+
+    def __init__(self, tokenizer: SpeechTokenizer, heads: TokenizerHeads) -> None:
+        """Use the codebook of `tokenizer` and the phoneme head trained with it."""
+        self._codes = tokenizer.quantizer.weight
+        self._heads = heads
+
+    @torch.inference_mode()
+    def misread(self, tokens: Sequence[int], phonemes: Sequence[str]) -> float:
+        """CTC loss of a text given its speech: 0 is perfect, above 1 much is wrong.
+
+        Args:
+            tokens: (S,) speech tokens.
+            phonemes: (T,) phoneme tokens of the text (`glmtts.text.phonemes`).
+
+        Returns:
+            Nat a phoneme; infinite where S tokens cannot spell T phonemes.
+        """
+        if not phonemes:
+            return 0.0
+        ids = torch.tensor([list(tokens)], device=self._codes.device)
+        scores = self._heads.phoneme_scores(F.embedding(ids, self._codes))  # (1, S, classes)
+        labels = torch.tensor([[CTC_CLASS[phoneme] for phoneme in phonemes]])
+        loss = F.ctc_loss(
+            scores.log_softmax(-1).transpose(0, 1).cpu(), labels,
+            torch.tensor([len(tokens)]), torch.tensor([len(phonemes)]), reduction="sum",
+        )  # fmt: skip
+        return float(loss) / len(phonemes)
