@@ -278,9 +278,21 @@ def data_whisper(out: Path, cache: Path) -> None:
 )
 @click.option("--tokenizer", type=PATH, help="Folder of the speech tokenizer (tokens).")
 @click.option("--speaker", type=PATH, help="Folder of the speaker encoder (tokens).")
+@click.option(
+    "--speed",
+    default=1.0,
+    show_default=True,
+    help="Play faster and higher, as other speakers (tokens).",
+)
 @click.option("--workers", default=2, show_default=True, help="Processes (audio).")
 def data_encode(
-    source: Path, out: Path, stage: str, tokenizer: Path | None, speaker: Path | None, workers: int
+    source: Path,
+    out: Path,
+    stage: str,
+    tokenizer: Path | None,
+    speaker: Path | None,
+    speed: float,
+    workers: int,
 ) -> None:
     """Encode SOURCE into the shards of OUT; complete shards are kept."""
     from glmtts.commands.data import encode_audio, encode_tokens
@@ -288,7 +300,7 @@ def data_encode(
     if stage == "audio":
         click.echo(encode_audio(source, out, workers))
     else:
-        click.echo(encode_tokens(source, out, tokenizer, speaker))
+        click.echo(encode_tokens(source, out, tokenizer, speaker, speed))
 
 
 def _one_transcript(flags: dict[str, Any]) -> None:

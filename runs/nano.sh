@@ -59,9 +59,15 @@ for split in train valid_text valid_speaker; do
   glmtts data encode "$DATA/audio/$split" "$DATA/tokens/$split" --stage tokens \
     --tokenizer "$TOKENIZER" --speaker "$DATA/speaker"
 done
+for speed in 0.9 1.12; do # the same texts by other, made-up speakers, for the language model
+  glmtts data encode "$DATA/audio/train" "$DATA/tokens/train_x$speed" --stage tokens \
+    --tokenizer "$TOKENIZER" --speaker "$DATA/speaker" --speed "$speed"
+done
 
 # 6. The other three depend on nothing of each other; with cores to spare run them side by side.
-glmtts train lm --recipe nano "${TOKENS[@]}" --out "$RUNS/lm" --tokenizer "$DATA/text_tokenizer"
+glmtts train lm --recipe nano "${TOKENS[@]}" --out "$RUNS/lm" --codebook "$TOKENIZER" \
+  --data "$DATA/tokens/train,$DATA/tokens/train_x0.9,$DATA/tokens/train_x1.12" \
+  --tokenizer "$DATA/text_tokenizer"
 glmtts train flow --recipe nano "${TOKENS[@]}" --out "$RUNS/flow" --codebook "$TOKENIZER"
 glmtts train vocoder --recipe nano "${AUDIO[@]}" --out "$RUNS/vocoder"
 

@@ -43,7 +43,9 @@ def encode_audio(manifest: Path, out: Path, workers: int) -> str:
     return ", ".join(f"{split}: {count} clips" for split, count in counts.items())
 
 
-def encode_tokens(source: Path, out: Path, tokenizer: Path | None, speaker: Path | None) -> str:
+def encode_tokens(
+    source: Path, out: Path, tokenizer: Path | None, speaker: Path | None, speed: float = 1.0
+) -> str:
     """Shards of sound to shards of tokens, mels and speaker vectors."""
     from glmtts import checkpoint
     from glmtts.data.encode import encode_tokens
@@ -61,5 +63,6 @@ def encode_tokens(source: Path, out: Path, tokenizer: Path | None, speaker: Path
         checkpoint.load(SpeechTokenizer, tokenizer),
         checkpoint.load(TokenizerHeads, tokenizer / "heads"),
         checkpoint.load(SpeakerEncoder, speaker),
+        speed=speed,
     )
     return f"Shards are in {out}"

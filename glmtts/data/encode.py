@@ -116,7 +116,13 @@ def encode_tokens(
                 arrays["mel"].append(quantise_mel(log_mel(sound, spec)))
                 sounds.append(Audio(sound, spec.sample_rate))
         arrays["speaker"] = list(speaker.embed_batch(sounds).numpy())
-        write_shard(out, index, [_clip_at_speed(corpus.clips[i], speed) for i in part], arrays)
+        clips = [corpus.clips[i] for i in part]
+        if speed != 1.0:
+            clips = [
+                replace(clip, speaker=f"{clip.speaker} x{speed:g}", seconds=sound.seconds)
+                for clip, sound in zip(clips, sounds, strict=True)
+            ]
+        write_shard(out, index, clips, arrays)
 
 
 @torch.inference_mode()
@@ -157,12 +163,6 @@ def _at_speed(pcm: np.ndarray, speed: float, spec: AudioSpec) -> Tensor:
         samples = soxr.resample(samples, spec.sample_rate * speed, spec.sample_rate)
         samples = samples[: len(samples) // spec.samples_per_token * spec.samples_per_token]
     return torch.from_numpy(samples)
-
-
-def _clip_at_speed(clip: Clip, speed: float) -> Clip:
-    if speed == 1.0:
-        return clip
-    return replace(clip, speaker=f"{clip.speaker} x{speed:g}", seconds=clip.seconds / speed)
 
 
 def _labels(clip: Clip) -> list[int]:

@@ -87,3 +87,25 @@ def test_pitch_is_tracked_at_frame_centres() -> None:
     assert len(voiced) > 25
     assert np.median(voiced) == pytest.approx(200.0, rel=0.02)
     assert not track_pitch(np.zeros(24_000, np.float32), 24_000, 480).any()
+
+
+def test_faster_speech_becomes_another_speaker(manifest: Path, tmp_path: Path) -> None:
+    encode_audio(manifest, tmp_path / "audio", workers=1)
+    torch.manual_seed(0)
+    parts = (
+        SpeechTokenizer(tiny.TOKENIZER).eval(),
+        TokenizerHeads(TokenizerHeadsConfig(code_dim=8, dim=16, layers=1)),
+        SpeakerEncoder(SpeakerConfig(hidden=32)),
+    )
+    source = tmp_path / "audio" / "train"
+    encode_tokens(source, tmp_path / "tokens", *parts, speed=1.25)
+    corpus, audio = Corpus(tmp_path / "tokens"), Corpus(source)
+    lengths = {clip.id: audio.length("audio", i) for i, clip in enumerate(audio.clips)}
+    for index, clip in enumerate(corpus.clips):
+        tokens = len(corpus.array("tokens", index))
+        assert clip.speaker == "zf_xiaoxiao|zf_xiaoxiao x1.25"
+        assert tokens == pytest.approx(lengths[clip.id] / 1.25 / 960, abs=1)
+        assert clip.seconds == pytest.approx(tokens / 25)
+        assert len(corpus.array("mel", index)) == 2 * tokens
+    with pytest.raises(BadInput, match=r"Speed 3\.0 is out of range"):
+        encode_tokens(source, tmp_path / "other", *parts, speed=3.0)

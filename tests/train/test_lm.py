@@ -254,3 +254,82 @@ def test_training_learns_and_leaves_a_component_that_speaks(home: Path, tmp_path
 def test_settings_that_contradict_are_refused(home: Path):
     with pytest.raises(BadInput, match="go together"):
         config(home, home, model=replace(stage.nano(), align_head=None))
+
+
+def test_fragments_are_a_few_words_with_their_own_speech(home: Path) -> None:
+    corpus, tokenizer = Corpus(home / "shards"), TextTokenizer.load(home / "tokenizer")
+    sizes = stage.with_ids(config(home, home).model, tokenizer)
+    batches = LMBatches(
+        corpus, tokenizer, sizes, rows=2, row_length=48,
+        text=TextMix(phonemes=1.0, surface=0.0), fragment_share=1.0,
+    )  # fmt: skip
+    shorter = 0
+    for index in range(len(corpus)):
+        piece = batches._spoken(0, index)
+        whole = corpus.array("tokens", index)
+        shorter += len(piece.speech) < len(whole)
+        named = [tokenizer.decode([int(i)]) for i in piece.text]
+        assert named[-1] == "。"
+        said = [spoken_by(p) for p in named[:-1]]
+        heard = [int(t) for t in piece.speech if t != SILENCE]
+        once = [t for t, before in zip(heard, [None, *heard], strict=False) if t != before]
+        # every phoneme of the text in order; the clip's first token may come before them
+        assert once[-len(said) :] == [
+            t for t, before in zip(said, [None, *said], strict=False) if t != before
+        ] or len(set(said)) < len(said)
+        assert len(piece.spoken) == len(piece.speech)
+    assert shorter > len(corpus) // 5
+
+
+def test_smoothing_rewards_neighbours_only(home: Path) -> None:
+    tokenizer = TextTokenizer.load(home / "tokenizer")
+    sizes = stage.with_ids(config(home, home).model, tokenizer)
+    torch.manual_seed(0)
+    model = TextToSpeechTokens(sizes).eval()
+    batch = LMBatches(Corpus(home / "shards"), tokenizer, sizes, rows=2, row_length=48).batch(0)
+    near = torch.arange(sizes.speech_count)[:, None].repeat(1, 3)  # everyone's own neighbour
+    with torch.no_grad():
+        plain = model.loss(batch)
+        own = model.loss(batch, label_smoothing=0.5, near=near)
+        spread = model.loss(batch, label_smoothing=0.5)
+    assert float(own["nll"]) == pytest.approx(float(plain["nll"]))
+    assert float(spread["loss"]) != pytest.approx(float(plain["loss"]), abs=1e-6)
+    # the end is never smoothed, so a token's own neighbourhood changes next to nothing
+    assert float(own["loss"]) == pytest.approx(float(plain["loss"]), abs=0.2)
+
+
+def test_nearest_codes_are_others() -> None:
+    codes = torch.tensor([[0.0], [1.0], [3.0], [3.5]])
+    assert stage.nearest_codes(codes, 2).tolist() == [[1, 2], [0, 2], [3, 1], [2, 1]]
+
+
+def test_noise_replaces_speech_that_is_heard_not_what_is_predicted(home: Path) -> None:
+    tokenizer = TextTokenizer.load(home / "tokenizer")
+    sizes = stage.with_ids(config(home, home).model, tokenizer)
+    batch = LMBatches(Corpus(home / "shards"), tokenizer, sizes, rows=3, row_length=48).batch(0)
+    torch.manual_seed(0)
+    noisy = stage.with_noise(batch, sizes, 0.5)
+    assert stage.with_noise(batch, sizes, 0.0) is batch
+    assert torch.equal(noisy.labels, batch.labels)
+    changed = noisy.ids != batch.ids
+    heard = (batch.ids >= sizes.speech_start) & (
+        batch.ids < sizes.speech_start + sizes.speech_count
+    )
+    assert not changed[~heard].any()
+    assert 0.2 < float(changed[heard].float().mean()) < 0.5
+    assert (noisy.ids[heard] >= sizes.speech_start).all()
+
+
+def test_embeddings_start_from_the_codebook(home: Path) -> None:
+    tokenizer = TextTokenizer.load(home / "tokenizer")
+    model = TextToSpeechTokens(stage.with_ids(config(home, home).model, tokenizer))
+    before = model.model.embed_tokens.weight.detach().clone()
+    codes = torch.randn(model.config.speech_count, 4)
+    codes[1] = codes[0] + 0.01
+    model.start_from(codes)
+    after = model.model.embed_tokens.weight.detach()
+    start = model.config.speech_start
+    assert torch.equal(before[:start], after[:start])
+    table = after[start : start + len(codes)]
+    assert (table[0] - table[1]).norm() < 0.2 * (table[0] - table[2]).norm()
+    assert float(table.std()) == pytest.approx(0.05, rel=0.3)

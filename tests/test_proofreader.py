@@ -1,0 +1,69 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from glmtts.proofreader import Proofreader
+from glmtts.speech_tokenizer import (
+    SpeechTokenizer,
+    SpeechTokenizerConfig,
+    TokenizerHeads,
+    TokenizerHeadsConfig,
+)
+from glmtts.text.phonemes import CTC_CLASS, pinyin_to_tokens
+
+CLASSES = 1 + len(CTC_CLASS)
+
+
+class Reading(TokenizerHeads):
+    """Reads code n as class n: a code is a row of scores."""
+
+    def phoneme_scores(self, codes: Tensor) -> Tensor:
+        return codes
+
+
+@pytest.fixture(scope="module")
+def proofreader() -> Proofreader:
+    tokenizer = SpeechTokenizer(
+        SpeechTokenizerConfig(dim=16, heads=2, ffn=16, layers=1, codes=CLASSES, code_dim=CLASSES)
+    )
+    with torch.no_grad():
+        tokenizer.quantizer.weight.copy_(12.0 * torch.eye(CLASSES))
+    return Proofreader(tokenizer, Reading(TokenizerHeadsConfig(code_dim=CLASSES, classes=CLASSES)))
+
+
+def spoken(*syllables: str) -> list[int]:
+    """Tokens that say the syllables clearly, two a phoneme."""
+    return [CTC_CLASS[p] for s in syllables for p in pinyin_to_tokens(s) for _ in range(2)]
+
+
+PHONEMES = [p for s in ("ni3", "hao3") for p in pinyin_to_tokens(s)]
+
+
+def test_clear_speech_reads_back(proofreader: Proofreader) -> None:
+    assert proofreader.misread(spoken("ni3", "hao3"), PHONEMES) < 0.1
+    assert proofreader.misread([0, *spoken("ni3"), 0, 0, *spoken("hao3")], PHONEMES) < 0.1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ("ni3",),
+        ("ni3", "ni3", "hao3"),
+        ("hao3", "ni3"),
+        ("ni3", "hao4"),
+        ("ni3", "hao3", "shi4", "jie4"),
+    ],
+    ids=["left out", "said twice", "swapped", "wrong tone", "too much"],
+)
+def test_what_goes_wrong_is_heard(proofreader: Proofreader, said: tuple[str, ...]) -> None:
+    assert proofreader.misread(spoken(*said), PHONEMES) > 1.0
+
+
+def test_too_short_to_spell(proofreader: Proofreader) -> None:
+    assert math.isinf(proofreader.misread(spoken("ni3")[:1], PHONEMES))
+
+
+def test_nothing_to_check(proofreader: Proofreader) -> None:
+    assert proofreader.misread([1, 2], []) == 0.0
