@@ -284,6 +284,7 @@ def data_whisper(out: Path, cache: Path) -> None:
     show_default=True,
     help="Play faster and higher, as other speakers (tokens).",
 )
+@click.option("--as-recorded", is_flag=True, help="Add everyday noise and codecs (tokens).")
 @click.option("--workers", default=2, show_default=True, help="Processes (audio).")
 def data_encode(
     source: Path,
@@ -292,6 +293,7 @@ def data_encode(
     tokenizer: Path | None,
     speaker: Path | None,
     speed: float,
+    as_recorded: bool,
     workers: int,
 ) -> None:
     """Encode SOURCE into the shards of OUT; complete shards are kept."""
@@ -300,7 +302,8 @@ def data_encode(
     if stage == "audio":
         click.echo(encode_audio(source, out, workers))
     else:
-        click.echo(encode_tokens(source, out, tokenizer, speaker, speed))
+        line = encode_tokens(source, out, tokenizer, speaker, speed=speed, as_recorded=as_recorded)
+        click.echo(line)
 
 
 def _one_transcript(flags: dict[str, Any]) -> None:

@@ -63,10 +63,13 @@ for speed in 0.9 1.12; do # the same texts by other, made-up speakers, for the l
   glmtts data encode "$DATA/audio/train" "$DATA/tokens/train_x$speed" --stage tokens \
     --tokenizer "$TOKENIZER" --speaker "$DATA/speaker" --speed "$speed"
 done
+glmtts data encode "$DATA/audio/train" "$DATA/tokens/train_recorded" --stage tokens \
+  --tokenizer "$TOKENIZER" --speaker "$DATA/speaker" --as-recorded
 
 # 6. The other three depend on nothing of each other; with cores to spare run them side by side.
-glmtts train lm --recipe nano "${TOKENS[@]}" --out "$RUNS/lm" --codebook "$TOKENIZER" \
-  --data "$DATA/tokens/train,$DATA/tokens/train_x0.9,$DATA/tokens/train_x1.12" \
+SPOKEN=$DATA/tokens/train
+glmtts train lm --recipe nano --data "$SPOKEN,${SPOKEN}_x0.9,${SPOKEN}_x1.12,${SPOKEN}_recorded" \
+  --valid "$DATA/tokens/valid_text" --out "$RUNS/lm" --codebook "$TOKENIZER" \
   --tokenizer "$DATA/text_tokenizer"
 glmtts train flow --recipe nano "${TOKENS[@]}" --out "$RUNS/flow" --codebook "$TOKENIZER"
 glmtts train vocoder --recipe nano "${AUDIO[@]}" --out "$RUNS/vocoder"

@@ -44,7 +44,13 @@ def encode_audio(manifest: Path, out: Path, workers: int) -> str:
 
 
 def encode_tokens(
-    source: Path, out: Path, tokenizer: Path | None, speaker: Path | None, speed: float = 1.0
+    source: Path,
+    out: Path,
+    tokenizer: Path | None,
+    speaker: Path | None,
+    *,
+    speed: float = 1.0,
+    as_recorded: bool = False,
 ) -> str:
     """Shards of sound to shards of tokens, mels and speaker vectors."""
     from glmtts import checkpoint
@@ -64,5 +70,6 @@ def encode_tokens(
         checkpoint.load(TokenizerHeads, tokenizer / "heads"),
         checkpoint.load(SpeakerEncoder, speaker),
         speed=speed,
+        as_recorded=as_recorded,
     )
     return f"Shards are in {out}"

@@ -7,6 +7,7 @@
 Both write whole shards and skip those that are complete, so a killed run goes on where it was.
 """
 
+import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
@@ -21,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glmtts.audio import Audio, AudioSpec, log_mel
+from glmtts.data.augment import recorded
 from glmtts.data.manifest import Utterance, read_clips, read_manifest, split_of
 from glmtts.data.pitch import track_pitch
 from glmtts.data.shards import Clip, Corpus, quantise_mel, write_shard
@@ -85,11 +87,14 @@ def encode_tokens(
     spec: AudioSpec = AudioSpec(),
     batch_seconds: float = 60.0,
     speed: float = 1.0,
+    as_recorded: bool = False,
 ) -> None:
     """Write shards with `tokens`, `alignment`, `mel` and `speaker` for the shards in `source`.
 
     With a `speed` other than 1 the clips are resampled first (1.1: a tenth faster and higher),
-    which makes new speakers out of old ones; their label becomes "SPEAKER x1.1".
+    which makes new speakers out of old ones; their label becomes "SPEAKER x1.1". With `as_recorded`
+    they pass through `augment.recorded` (noise, codecs; the same for a clip each time): mixed with
+    the clean shards they are the prompts that people really have.
 
     Raises:
         BadInput: `source` holds no shards, or `speed` is not within 0.5..2.
@@ -107,6 +112,11 @@ def encode_tokens(
         sounds: list[Audio] = []
         for batch in _by_seconds(corpus, part, batch_seconds, spec.sample_rate):
             samples = [_at_speed(corpus.array("audio", i), speed, spec) for i in batch]
+            if as_recorded:
+                samples = [
+                    _recorded(sound, corpus.clips[i].id, spec)
+                    for sound, i in zip(samples, batch, strict=True)
+                ]
             rows = tokens_and_alignment(
                 tokenizer, heads, samples, [_labels(corpus.clips[i]) for i in batch]
             )
@@ -163,6 +173,11 @@ def _at_speed(pcm: np.ndarray, speed: float, spec: AudioSpec) -> Tensor:
         samples = soxr.resample(samples, spec.sample_rate * speed, spec.sample_rate)
         samples = samples[: len(samples) // spec.samples_per_token * spec.samples_per_token]
     return torch.from_numpy(samples)
+
+
+def _recorded(samples: Tensor, name: str, spec: AudioSpec) -> Tensor:
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    return torch.from_numpy(recorded(samples.numpy(), spec.sample_rate, rng))
 
 
 def _labels(clip: Clip) -> list[int]:

@@ -109,3 +109,25 @@ def test_faster_speech_becomes_another_speaker(manifest: Path, tmp_path: Path) -
         assert len(corpus.array("mel", index)) == 2 * tokens
     with pytest.raises(BadInput, match=r"Speed 3\.0 is out of range"):
         encode_tokens(source, tmp_path / "other", *parts, speed=3.0)
+
+
+def test_recorded_clips_keep_their_time_and_speaker(manifest: Path, tmp_path: Path) -> None:
+    encode_audio(manifest, tmp_path / "audio", workers=1)
+    torch.manual_seed(0)
+    parts = (
+        SpeechTokenizer(tiny.TOKENIZER).eval(),
+        TokenizerHeads(TokenizerHeadsConfig(code_dim=8, dim=16, layers=1)),
+        SpeakerEncoder(SpeakerConfig(hidden=32)),
+    )
+    source = tmp_path / "audio" / "train"
+    encode_tokens(source, tmp_path / "clean", *parts)
+    for name in ("a", "b"):
+        encode_tokens(source, tmp_path / name, *parts, as_recorded=True)
+    clean, first, again = (Corpus(tmp_path / name) for name in ("clean", "a", "b"))
+    assert [c.speaker for c in first] == [c.speaker for c in clean]
+    differ = 0
+    for index in range(len(clean)):
+        assert len(first.array("tokens", index)) == len(clean.array("tokens", index))
+        assert np.array_equal(first.array("mel", index), again.array("mel", index))
+        differ += not np.array_equal(first.array("mel", index), clean.array("mel", index))
+    assert differ == len(clean)
