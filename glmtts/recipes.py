@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,13 @@ def tokenizer_tiny() -> Any:
 
 def lm_nano() -> Any:
     """Language model of glmtts-nano."""
-    from glmtts.train.lm import Config
+    from glmtts.train.lm import Config, nano
 
     return Config(
         TOKENS_TRAIN, Path("data/nano/text_tokenizer"), TOKENS_VALID,
-        rows=8, steps=1_700, warmup=150, lr=1e-3, ema=0.998,
+        model=replace(nano(), dropout=0.1), codebook=Path("data/nano/speech_tokenizer"),
+        label_smoothing=0.15, token_noise=0.1,
+        rows=8, steps=3_000, warmup=150, lr=1.2e-3, ema=0.998,
     )  # fmt: skip
 
 
@@ -65,7 +68,7 @@ def flow_nano() -> Any:
 
     return Config(
         TOKENS_TRAIN, TOKENS_VALID, model=FlowConfig(prompt_tokens=125), max_frames=480,
-        codebook=Path("data/nano/speech_tokenizer"), coarse_steps=1_000, steps=3_400,
+        codebook=Path("data/nano/speech_tokenizer"), coarse_steps=1_000, steps=9_500,
         lr=1.2e-3, warmup=100,
     )  # fmt: skip
 
