@@ -1,8 +1,10 @@
 """A diffusion transformer over mel frames, with the token branch that conditions it.
 
-Read `DiT.forward`: frames, condition and tokens are mixed by one linear layer, pass blocks whose
+Read `DiT.velocity`: frames, condition and tokens are mixed by one linear layer, pass blocks whose
 norms are modulated by time and speaker (AdaLN-Zero: Peebles & Xie, "Scalable Diffusion Models with
 Transformers", 2023; the layout is that of F5-TTS, Chen et al. 2024), and come out as a velocity.
+Most of what a step needs does not depend on the noisy frames: `DiT.modulations` and `DiT.guide`
+compute it once for all steps of an utterance. `DiT.forward` is both, for training.
 
 Two families are configurations of one network (`DiTConfig`):
 
@@ -13,17 +15,19 @@ Two families are configurations of one network (`DiTConfig`):
   frames leave behind (keys, values, convolution tails).
 
 Shapes: B batch, S tokens, F frames, M mel bins, D model dimensions, E speaker dimensions,
-C conditioning dimensions (D + E).
+C conditioning dimensions (D + E), Q Euler steps.
 """
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glmtts.nn.masks import attention_bias
+from glmtts.nn.packed import linear, pack
 from glmtts.nn.quantizer import spread_codes
 
 
@@ -34,13 +38,16 @@ class DiTConfig:
     Attributes:
         n_mels: Mel bins M.
         vocab_size: Speech tokens; the embedding has one row more (a filler).
-        frames_per_token: Mel frames a token covers.
+        frames_per_token: Mel frames a token covers, where the network makes frames of tokens.
         dim: Model dimensions D.
         layers: Transformer blocks.
         heads: Attention heads.
         ff_dim: Inner width of the feed-forward.
         speaker_dim: Speaker vector dimensions E.
         speaker_scale: Factor on the (unit-length) speaker vector.
+        speaker_modulates: Modulate the norms by the speaker beside the time.
+        speaker_channels: Channels of a projected speaker vector that the condition carries beside
+            the prompt mel, the same in every frame.
         token_dim: Width of the token branch.
         token_mult: Inner width of its ConvNeXt blocks, in token_dim.
         token_blocks: ConvNeXt blocks at token rate (then a learned upsampling); 0 repeats the ids.
@@ -69,6 +76,8 @@ class DiTConfig:
     ff_dim: int = 1024
     speaker_dim: int = 256
     speaker_scale: float = 16.0
+    speaker_modulates: bool = True
+    speaker_channels: int = 0
     token_dim: int = 256
     token_mult: int = 2
     token_blocks: int = 4
@@ -90,6 +99,11 @@ class DiTConfig:
     def streams(self) -> bool:
         """Whether finished frames never depend on later ones (so that streaming is exact)."""
         return self.causal_convs and not self.grn and not self.absolute_positions
+
+    @property
+    def modulation_dim(self) -> int:
+        """Width C of what modulates the norms."""
+        return self.dim + (self.speaker_dim if self.speaker_modulates else 0)
 
 
 OFFICIAL = DiTConfig(
@@ -123,8 +137,36 @@ class StepCache:
         return StepCache(self.frames, [*self.tails], [*self.keys], [*self.values])
 
 
+class Modulations(NamedTuple):
+    """Shifts, scales and gates at each Euler step, for each row of a batch.
+
+    Attributes:
+        blocks: For each block (Q, B, 1, 6 D): shift, scale, gate of attention, of feed-forward.
+        final: (Q, B, 1, 2 D): scale and shift of the last norm.
+    """
+
+    blocks: list[Tensor]
+    final: Tensor
+
+
+class Guide(NamedTuple):
+    """What all Euler steps of a stretch of frames share.
+
+    Attributes:
+        inputs: (B, F, D) input projection of everything but the noisy frames.
+        modulations: Of each step.
+        rope: Cosines and sines of the rotary positions, each (F, head_dim / 2).
+        bias: (B or 1, 1, F, F) added to attention scores, None for full attention.
+    """
+
+    inputs: Tensor
+    modulations: Modulations
+    rope: tuple[Tensor, Tensor]
+    bias: Tensor | None
+
+
 class TimeEmbedding(nn.Module):
-    """Sinusoids of the flow time, then two linear layers: (B,) -> (B, D)."""
+    """Sinusoids of the flow time, then two linear layers: (...) -> (..., D)."""
 
     def __init__(self, dim: int, sinusoids: int = 256) -> None:
         """Build with fresh weights."""
@@ -133,10 +175,10 @@ class TimeEmbedding(nn.Module):
         self.time_mlp = nn.Sequential(nn.Linear(sinusoids, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, time: Tensor) -> Tensor:
-        """(B,) -> (B, D)."""
+        """(...) -> (..., D)."""
         k = torch.arange(self.pairs, device=time.device, dtype=torch.float32)
         rate = torch.exp(-k * math.log(10000.0) / (self.pairs - 1))
-        angle = 1000.0 * time.float()[:, None] * rate
+        angle = 1000.0 * time.float()[..., None] * rate
         waves = torch.cat((angle.sin(), angle.cos()), -1)
         return self.time_mlp(waves)
 
@@ -247,7 +289,9 @@ class TokenBranch(nn.Module):
             x = self.upsample(x).reshape(len(x), -1, config.token_dim)
             assert x.shape[1] == frames, f"{tokens.shape[1]} tokens make {x.shape[1]} frames"
         else:
-            nearest = torch.arange(frames, device=tokens.device) * tokens.shape[1] // frames
+            # In float32, where a ratio that is not whole may round: as the network was trained.
+            place = torch.arange(frames, device=tokens.device, dtype=torch.float32)
+            nearest = (place * (tokens.shape[1] / frames)).long().clamp_(max=tokens.shape[1] - 1)
             x = self.text_embed(tokens[:, nearest])
         if config.absolute_positions:
             x = x + position_table(frames, config.token_dim, x.device).to(x)
@@ -302,13 +346,19 @@ class InputMixer(nn.Module):
     def __init__(self, config: DiTConfig) -> None:
         """Build with fresh weights."""
         super().__init__()
-        mels = 3 if config.coarse_mel else 2
-        self.proj = nn.Linear(mels * config.n_mels + config.token_dim, config.dim)
+        self.n_mels = config.n_mels
+        mels = (3 if config.coarse_mel else 2) * config.n_mels
+        inputs = mels + config.speaker_channels + config.token_dim
+        self.proj = nn.Linear(inputs, config.dim)
         self.conv_pos_embed = PositionConv(config)
 
-    def forward(self, inputs: Tensor, cache: StepCache | None) -> Tensor:
-        """(B, F, all inputs) -> (B, F, D)."""
-        x = self.proj(inputs)
+    def fixed(self, *inputs: Tensor) -> Tensor:
+        """Project all inputs but the noisy frames, each (B, F, …), to (B, F, D)."""
+        return F.linear(torch.cat(inputs, -1), self.proj.weight[:, self.n_mels :], self.proj.bias)
+
+    def forward(self, x: Tensor, fixed: Tensor, cache: StepCache | None) -> Tensor:
+        """Noisy frames (B or 1, F, M) and the projection of the other inputs -> (B, F, D)."""
+        x = fixed + F.linear(x, self.proj.weight[:, : self.n_mels])
         return self.conv_pos_embed(x, cache) + x
 
 
@@ -331,7 +381,7 @@ class Attention(nn.Module):
         self.rotated = config.heads if config.rope_all_heads else 1
         self.interleaved = config.rope_interleaved
         self.to_q, self.to_k, self.to_v = (nn.Linear(dim, dim) for _ in range(3))
-        self.to_out = nn.Sequential(nn.Linear(dim, dim))
+        self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
 
     def _rotate(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
         """Rotate the first heads of (B, H, F, head_dim).
@@ -339,11 +389,16 @@ class Attention(nn.Module):
         Interleaved pairs come out as halves: queries and keys share that order, so no score
         changes.
         """
-        cos, sin = (part.to(x.dtype) for part in rope)
+        cos, sin = rope if self.rotated < self.heads else (part.to(x.dtype) for part in rope)
         heads = x[:, : self.rotated]
         a, b = (heads[..., 0::2], heads[..., 1::2]) if self.interleaved else heads.chunk(2, -1)
         turned = torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
-        return torch.cat((turned, x[:, self.rotated :]), 1) if self.rotated < self.heads else turned
+        if self.rotated == self.heads:
+            return turned
+        if torch.is_grad_enabled():
+            return torch.cat((turned.to(x.dtype), x[:, self.rotated :]), 1)
+        heads.copy_(turned)  # in place: the other heads, eleven of twelve, are not copied
+        return x
 
     def forward(
         self,
@@ -356,7 +411,7 @@ class Attention(nn.Module):
         """(B, F, D) -> (B, F, D); `layer` is the place of its keys and values in `cache`."""
         batch, frames, dim = x.shape
         q, k, v = (
-            project(x).view(batch, frames, self.heads, self.head_dim).transpose(1, 2)
+            linear(project, x).view(batch, frames, self.heads, self.head_dim).transpose(1, 2)
             for project in (self.to_q, self.to_k, self.to_v)
         )  # (B, H, F, head_dim)
         q, k = self._rotate(q, rope), self._rotate(k, rope)
@@ -376,7 +431,7 @@ class Attention(nn.Module):
             y = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=None if bias is None else bias.to(q.dtype)
             )
-        return self.to_out(y.transpose(1, 2).reshape(batch, frames, dim))
+        return linear(self.to_out[0], y.transpose(1, 2).reshape(batch, frames, dim))
 
 
 class FeedForward(nn.Module):
@@ -385,14 +440,14 @@ class FeedForward(nn.Module):
     def __init__(self, dim: int, inner: int, *, tanh_gelu: bool) -> None:
         """Build with fresh weights."""
         super().__init__()
-        gelu = nn.GELU(approximate="tanh" if tanh_gelu else "none")
-        self.ff = nn.Sequential(
-            nn.Sequential(nn.Linear(dim, inner), gelu), nn.Identity(), nn.Linear(inner, dim)
-        )
+        self.gelu = "tanh" if tanh_gelu else "none"
+        opening = nn.ModuleList([nn.Linear(dim, inner)])
+        self.ff = nn.ModuleList([opening, nn.Identity(), nn.Linear(inner, dim)])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, F, D) -> (B, F, D)."""
-        return self.ff(x)
+        opening, closing = self.ff[0].get_submodule("0"), self.ff[2]
+        return linear(closing, linear(opening, x, gelu=self.gelu))
 
 
 class Modulation(nn.Module):
@@ -406,47 +461,53 @@ class Modulation(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, condition: Tensor) -> Tensor:
-        """(B, C) -> (B, 1, chunks * D)."""
-        return self.linear(F.silu(condition))[:, None]
+        """(..., C) -> (..., 1, chunks * D)."""
+        return self.linear(F.silu(condition))[..., None, :]
 
 
 def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """Layer norm without weights, then scale and shift of the condition."""
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1.0 + scale) + shift
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1.0 + scale)
 
 
 class DiTBlock(nn.Module):
     """Attention and feed-forward, both modulated and gated by time and speaker."""
 
-    def __init__(self, config: DiTConfig, condition: int) -> None:
+    def __init__(self, config: DiTConfig) -> None:
         """Build with fresh weights."""
         super().__init__()
         if config.shared_modulation:
             self.modulation = nn.Parameter(torch.zeros(6 * config.dim))
         else:
-            self.attn_norm = Modulation(condition, config.dim, 6)
+            self.attn_norm = Modulation(config.modulation_dim, config.dim, 6)
         self.shared = config.shared_modulation
         self.attn = Attention(config)
         self.ff = FeedForward(config.dim, config.ff_dim, tanh_gelu=config.tanh_gelu)
 
+    def modulations(self, condition: Tensor) -> Tensor:
+        """(..., C), or (..., 1, 6 D) where the layer is shared -> (..., 1, 6 D) float32."""
+        m = condition + self.modulation if self.shared else self.attn_norm(condition)
+        return m.float()
+
     def forward(
         self,
         x: Tensor,
-        condition: Tensor,
+        modulation: Tensor,
         rope: tuple[Tensor, Tensor],
         bias: Tensor | None,
         rows: Tensor | None,
         cache: StepCache | None,
         layer: int,
     ) -> Tensor:
-        """(B, F, D) -> (B, F, D); `condition` is (B, C), or (B, 1, 6 D) where it is shared."""
-        m = condition + self.modulation if self.shared else self.attn_norm(condition)
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = m.float().chunk(6, -1)
-        y = self.attn(modulated(x, shift_a, scale_a), rope, bias, cache, layer)
+        """(B, F, D) -> (B, F, D), `modulation` is (B, 1, 6 D)."""
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = modulation.chunk(6, -1)
+        inner = self.attn.to_q.weight.dtype  # that of the residual stream, or lower
+        y = self.attn(modulated(x, shift_a, scale_a).to(inner), rope, bias, cache, layer)
         if rows is not None:
             y = y * rows[..., None]
-        x = x + gate_a * y
-        return x + gate_m * self.ff(modulated(x, shift_m, scale_m))
+        x = torch.addcmul(x, gate_a, y.to(x.dtype))
+        y = self.ff(modulated(x, shift_m, scale_m).to(inner))
+        return torch.addcmul(x, gate_m, y.to(x.dtype))
 
 
 class DiT(nn.Module):
@@ -457,16 +518,13 @@ class DiT(nn.Module):
         super().__init__()
         assert config.dim % config.heads == 0, f"{config.dim} dims over {config.heads} heads"
         self.config = config
-        condition = config.dim + config.speaker_dim
         self.time_embed = TimeEmbedding(config.dim)
         self.text_emb_layer = TokenBranch(config)
         self.emb_concator = InputMixer(config)
-        self.transformer_blocks = nn.ModuleList(
-            DiTBlock(config, condition) for _ in range(config.layers)
-        )
+        self.transformer_blocks = nn.ModuleList(DiTBlock(config) for _ in range(config.layers))
         if config.shared_modulation:
-            self.modulation = Modulation(condition, config.dim, 6)
-        self.norm_out = Modulation(condition, config.dim, 2)
+            self.modulation = Modulation(config.modulation_dim, config.dim, 6)
+        self.norm_out = Modulation(config.modulation_dim, config.dim, 2)
         self.proj_out = nn.Linear(config.dim, config.n_mels)
         nn.init.zeros_(self.proj_out.weight)
         nn.init.zeros_(self.proj_out.bias)
@@ -491,6 +549,77 @@ class DiT(nn.Module):
         features = self.text_emb_layer(tokens, scaled, count, frames)
         return features, self.coarse(features).float() if self.config.coarse_mel else None
 
+    def modulations(self, time: Tensor, speaker: Tensor) -> Modulations:
+        """Shifts, scales and gates of all blocks, in one product a block.
+
+        Args:
+            time: (Q, B) or (Q, 1) in [0, 1], the time of each row at each step.
+            speaker: (B, E) unit-length vectors, zeros for the unconditional branch.
+        """
+        c = self.time_embed(time).float().expand(-1, len(speaker), -1)
+        if self.config.speaker_modulates:
+            scaled = (speaker * self.config.speaker_scale).expand(len(time), -1, -1)
+            c = torch.cat((c, scaled), -1)
+        shared: Tensor = self.modulation(c) if self.config.shared_modulation else c
+        blocks = [layer.modulations(shared) for layer in self.transformer_blocks]  # pyright: ignore
+        return Modulations(blocks, self.norm_out(c).float())
+
+    def guide(
+        self,
+        condition: Tensor,
+        features: Tensor,
+        coarse: Tensor | None,
+        modulations: Modulations,
+        visible: Tensor | None = None,
+        start: int = 0,
+    ) -> Guide:
+        """Do what does not depend on the noisy frames.
+
+        Args:
+            condition: (B, F, M) prompt mel, zeros where there is none; with `speaker_channels` more
+                columns where the network has such.
+            features: (B or 1, F, token_dim) from `token_features`.
+            coarse: (B, F, M) from `token_features`, None where the config has none.
+            modulations: Of all steps.
+            visible: (B, F) or (1, F) visible length of each frame, None for full attention.
+            start: Position of the first frame.
+        """
+        rows, frames, _ = condition.shape
+        features = features.expand(rows, -1, -1)
+        inputs = (condition, features) if coarse is None else (condition, coarse, features)
+        fixed = self.emb_concator.fixed(*(part.to(condition.dtype) for part in inputs))
+        rope = rotary(start, frames, self.config.dim // self.config.heads, condition.device)
+        bias = None if visible is None else attention_bias(visible, frames)
+        return Guide(fixed, modulations, rope, bias)
+
+    def velocity(
+        self,
+        x: Tensor,
+        guide: Guide,
+        step: int = 0,
+        rows: Tensor | None = None,
+        cache: StepCache | None = None,
+    ) -> Tensor:
+        """Velocity (B, F, M) of noisy frames.
+
+        Args:
+            x: (B, F, M) noisy frames, or (1, F, M) where all rows have the same.
+            guide: What the steps share.
+            step: Which of its steps.
+            rows: (B, F) multiplies the attention output (0 on padding), None for ones.
+            cache: Continues after `cache.frames` finished frames and adds these to it; the frames
+                given see all of those and each other (the guide has no `bias` then).
+        """
+        h = self.emb_concator(x, guide.inputs, cache).float()
+        for layer, (block, m) in enumerate(
+            zip(self.transformer_blocks, guide.modulations.blocks, strict=True)
+        ):
+            h = block(h, m[step], guide.rope, guide.bias, rows, cache, layer)
+        scale, shift = guide.modulations.final[step].chunk(2, -1)  # scale first here
+        if cache is not None:
+            cache.frames += x.shape[1]
+        return self.proj_out(modulated(h, shift, scale)).float()
+
     def forward(
         self,
         x: Tensor,
@@ -501,32 +630,22 @@ class DiT(nn.Module):
         speaker: Tensor,
         visible: Tensor | None = None,
         rows: Tensor | None = None,
-        cache: StepCache | None = None,
     ) -> Tensor:
-        """Velocity (B, F, M) at `time`.
+        """Velocity (B, F, M) at `time` (B,): `modulations`, `guide` and `velocity`, once each."""
+        modulations = self.modulations(time[None], speaker)
+        guide = self.guide(condition, features, coarse, modulations, visible)
+        return self.velocity(x, guide, 0, rows)
+
+    def packed(self, dtype: torch.dtype = torch.float32) -> None:
+        """Make the blocks ready for inference on this machine, for good: see `nn.packed`.
 
         Args:
-            x: (B, F, M) noisy frames.
-            condition: (B, F, M) prompt mel, zeros where there is none.
-            features: (B, F, token_dim) from `token_features`.
-            coarse: (B, F, M) from `token_features`, None where the config has none.
-            time: (B,) in [0, 1].
-            speaker: (B, E) unit-length vectors, zeros for the unconditional branch.
-            visible: (B, F) or (1, F) visible length of each frame, None for full attention.
-            rows: (B, F) multiplies the attention output (0 on padding), None for ones.
-            cache: Continues after `cache.frames` finished frames and adds these to it; the frames
-                given see all of those and each other (`visible` is None then).
+            dtype: Type of the blocks' matrix products; the residual stream, the norms and all other
+                layers keep theirs.
         """
-        inputs = (x, condition, features) if coarse is None else (x, condition, coarse, features)
-        h = self.emb_concator(torch.cat([part.to(x.dtype) for part in inputs], -1), cache).float()
-        c = torch.cat((self.time_embed(time).float(), speaker * self.config.speaker_scale), -1)
-        start, frames = (0 if cache is None else cache.frames), x.shape[1]
-        rope = rotary(start, frames, self.config.dim // self.config.heads, x.device)
-        bias = None if visible is None else attention_bias(visible, frames)
-        modulation: Tensor = self.modulation(c) if self.config.shared_modulation else c
-        for layer, block in enumerate(self.transformer_blocks):
-            h = block(h, modulation, rope, bias, rows, cache, layer)
-        scale, shift = self.norm_out(c).float().chunk(2, -1)  # scale first here
-        if cache is not None:
-            cache.frames += frames
-        return self.proj_out(modulated(h, shift, scale)).float()
+        for part in self.transformer_blocks.modules():
+            if isinstance(part, (Attention, FeedForward)):
+                part.to(dtype)
+                for layer in part.modules():
+                    if isinstance(layer, nn.Linear):
+                        pack(layer)

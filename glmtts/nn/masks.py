@@ -29,21 +29,37 @@ def block_ends(sizes: Sequence[int], length: int) -> Tensor:
     return ends
 
 
-def look_ahead_ends(sizes: Sequence[int], length: int) -> Tensor:
+def look_ahead_ends(sizes: Sequence[int], length: int, *, upstream: bool = False) -> Tensor:
     """Block ends of the official system, whose blocks also see part of the next one (spec §3.5).
 
     Row i of the block [b, b + B) sees up to b + B + max(0, need - look), where look = b + B - 1 - i
-    is what its own block leaves ahead of it and need is B // 2 (two thirds of B above 172 frames).
+    is what its own block leaves ahead of it and need = B // 2 is what a stream holds back.
+
+    Args:
+        sizes: Block sizes in frames; the last one repeats for ever.
+        length: Number of frames.
+        upstream: As the reference implementation: need is two thirds of blocks above 172 frames,
+            though its stream holds back one half.
     """
     rows: list[int] = []
     start, index = 0, 0
     while len(rows) < length:
         size = sizes[min(index, len(sizes) - 1)]
-        need = size // 2 if size <= 172 else int(size / 1.5)
-        for row in range(start, start + size):
+        assert size > 0, f"block sizes must be positive, got {list(sizes)}"
+        need = int(size / 1.5) if upstream and size > 172 else size // 2
+        for row in range(start, min(start + size, length)):
             rows.append(start + size + max(0, need - (start + size - 1 - row)))
         start, index = start + size, index + 1
-    return torch.tensor(rows[:length], dtype=torch.int64).clamp_(max=length)
+    return torch.tensor(rows, dtype=torch.int64).clamp_(max=length)
+
+
+def upstream_block_frames(tokens: int) -> int:
+    """Frames that the reference implementation takes `tokens` for in its masks.
+
+    The constants are those of an older model (12.5 tokens a second, 22,050 Hz, hop 256): 25 tokens
+    make 172 frames, where the released model makes 50 (spec §3.5).
+    """
+    return int(tokens / 12.5 * 22050 / 256)
 
 
 def prompt_block_ends(prompt: Tensor, block: Tensor, frames: Tensor, length: int) -> Tensor:

@@ -212,10 +212,6 @@ def test_tokens_voices_and_options_that_do_not_fit_are_refused() -> None:
     ):
         with pytest.raises(BadInput):
             FlowOptions(**wrong)
-    whole = tiny(replace(TINY, network=replace(NETWORK, grn=True)))
-    with pytest.raises(BadInput, match="whole sentence"):
-        whole.stream(voice(), FlowOptions(blocks=(4,)))
-    assert whole.stream(voice(), FlowOptions(steps=2)).push([1], last=True).shape == (2, 16)
 
 
 def test_a_saved_model_speaks_the_same(tmp_path) -> None:
