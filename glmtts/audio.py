@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import torch
@@ -112,10 +112,20 @@ class Audio:
         except (OSError, RuntimeError) as error:
             raise BadAudio(f"Cannot write {path!s} ({error}).") from error
 
-    def resampled(self, sample_rate: int) -> "Audio":
-        """The same sound at another rate (soxr, high quality)."""
+    def resampled(self, sample_rate: int, method: str = "soxr") -> "Audio":
+        """The same sound at another rate.
+
+        Args:
+            sample_rate: Samples per second wanted.
+            method: "soxr" (high quality), or "sinc" for what the official encoders were given
+                (`sinc_resampled`).
+        """
         if sample_rate == self.sample_rate:
             return self
+        if method == "sinc":
+            samples = sinc_resampled(self.samples, self.sample_rate, sample_rate)
+            return replace(self, samples=samples, sample_rate=sample_rate)
+        assert method == "soxr", f"unknown resampling method {method!r}"
         import soxr
 
         out = soxr.resample(self.samples.cpu().numpy(), self.sample_rate, sample_rate)
@@ -136,6 +146,34 @@ class Audio:
         reason = next((r for r in reasons if r != "stop"), reasons[-1] if reasons else None)
         samples = torch.cat([part.samples for part in parts])
         return Audio(samples, parts[0].sample_rate, reason)
+
+
+@lru_cache(maxsize=16)
+def _sinc_filters(source: int, target: int, crossings: int = 6, rolloff: float = 0.99) -> Tensor:
+    """Filters of `sinc_resampled`, one for each output in `source` samples: (target, taps)."""
+    edge = min(source, target) * rolloff  # twice the cut-off, in the units of the reduced rates
+    half = math.ceil(crossings * source / edge)
+    taps = np.arange(-half, half + source) / source
+    time = (taps - np.arange(target)[:, None] / target) * edge  # in zero crossings
+    window = np.cos(np.clip(time, -crossings, crossings) * (np.pi / crossings / 2)) ** 2
+    filters = np.sinc(np.clip(time, -crossings, crossings)) * window * (edge / source)
+    return torch.from_numpy(filters.astype(np.float32))
+
+
+def sinc_resampled(samples: Tensor, source_rate: int, target_rate: int) -> Tensor:
+    """Resample as torchaudio does by default: (N,) -> (ceil(N * target_rate / source_rate),).
+
+    A sinc of six zero crossings under a Hann window, cut off at 0.99 of the lower Nyquist frequency
+    (Smith, "Digital Audio Resampling"; torchaudio.transforms.Resample). The official system hears
+    every reference through it, so its speech tokens want the same numbers; soxr is better.
+    """
+    common = math.gcd(source_rate, target_rate)
+    source, target = source_rate // common, target_rate // common
+    filters = _sinc_filters(source, target).to(samples)
+    half = (filters.shape[1] - source) // 2
+    padded = torch.nn.functional.pad(samples, (half, half + source))
+    out = torch.nn.functional.conv1d(padded[None, None], filters[:, None], stride=source)[0]
+    return out.T.reshape(-1)[: -(-target * len(samples) // source)]  # (target, n) -> (target n,)
 
 
 def hz_to_mel(hz: np.ndarray) -> np.ndarray:
@@ -164,15 +202,20 @@ def mel_basis(sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: fl
     return torch.from_numpy(filters.astype(np.float32))
 
 
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def log_mel(samples: Tensor, spec: AudioSpec) -> Tensor:
     """Natural-log magnitude mel of the flow and the vocoder (spec §3.7): (..., N) -> (..., F, M).
 
-    Frames are centred by reflecting (n_fft - hop) / 2 samples, so F = N // hop_length.
+    Frames are centred by reflecting (n_fft - hop) / 2 samples, so F = N // hop_length. Computed in
+    float32, or in float64 for samples of that type.
     """
     pad = (spec.n_fft - spec.hop_length) // 2
-    flat = samples.reshape(-1, samples.shape[-1]).float()
+    flat = _at_least_float32(samples.reshape(-1, samples.shape[-1]))
     flat = torch.nn.functional.pad(flat[:, None], (pad, pad), mode="reflect")[:, 0]
-    window = torch.hann_window(spec.n_fft, device=samples.device)
+    window = torch.hann_window(spec.n_fft, dtype=flat.dtype, device=samples.device)
     stft = torch.stft(
         flat, spec.n_fft, spec.hop_length, window=window, center=False, return_complex=True
     )
@@ -183,20 +226,82 @@ def log_mel(samples: Tensor, spec: AudioSpec) -> Tensor:
     return mel.reshape(*samples.shape[:-1], *mel.shape[1:])
 
 
-def whisper_log_mel(samples: Tensor, n_mels: int = 80, sample_rate: int = 16_000) -> Tensor:
+def whisper_log_mel(
+    samples: Tensor, n_mels: int = 80, sample_rate: int = 16_000, lengths: Tensor | None = None
+) -> Tensor:
     """Whisper's log10 mel, 25 ms windows every 10 ms: (..., N) -> (..., F, M).
 
     Floor at 8 decades below the loudest bin of each sound, then (x + 4) / 4 (openai/whisper).
     Whisper hears 16 kHz; at a higher rate the same windows hold the same bins up to 8 kHz, so their
     mel is that of the sound resampled to 16 kHz (equal below the edge of the resampling filter).
+
+    Args:
+        samples: Sounds, padded to one length.
+        n_mels: M.
+        sample_rate: 16000, or a higher multiple of 8000.
+        lengths: For samples (B, N), where each sound ends (multiples of 10 ms). Then each gets the
+            mel it has alone, and zeros behind; without it, padding counts as sound.
     """
     n_fft, hop = sample_rate // 40, sample_rate // 100
     flat = samples.reshape(-1, samples.shape[-1]).float()
     window = torch.hann_window(n_fft, device=samples.device)
+    beyond: Tensor | None = None
+    if lengths is not None and bool((lengths < samples.shape[-1]).any()):
+        # Reflect each sound at its own end, as `center=True` does at the end of the batch.
+        index = torch.arange(samples.shape[-1], device=samples.device)
+        last = lengths[:, None] - 1
+        index = torch.where(index > last, 2 * last - index, index).clamp(min=0)
+        mirrored = flat.gather(1, index)
+        beyond = torch.arange(samples.shape[-1] // hop, device=samples.device) >= (
+            lengths[:, None] // hop
+        )  # (B, F)
+        flat = mirrored
     stft = torch.stft(flat, n_fft, hop, window=window, center=True, return_complex=True)
     power = stft[:, :201, :-1].abs().square() * (400 / n_fft) ** 2  # (B, bins up to 8 kHz, F)
     basis = mel_basis(16_000, 400, n_mels, 0.0, 8_000.0).to(power)
     mel = torch.log10(torch.clamp(basis @ power, min=1e-10)).transpose(1, 2)
-    mel = torch.maximum(mel, mel.amax(dim=(1, 2), keepdim=True) - 8.0)
+    loudest = mel if beyond is None else mel.masked_fill(beyond[..., None], -math.inf)
+    mel = torch.maximum(mel, loudest.amax(dim=(1, 2), keepdim=True) - 8.0)
     mel = (mel + 4.0) / 4.0
+    if beyond is not None:
+        mel = mel.masked_fill(beyond[..., None], 0.0)
     return mel.reshape(*samples.shape[:-1], *mel.shape[1:])
+
+
+@lru_cache(maxsize=4)
+def _kaldi_basis(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
+    """Kaldi's triangles from 20 Hz to Nyquist, even in HTK's mel, no norm: (M, n_fft // 2)."""
+
+    def mel(hz: np.ndarray) -> np.ndarray:
+        return 1127.0 * np.log(1.0 + hz / 700.0)
+
+    bins = mel(np.arange(n_fft // 2) * sample_rate / n_fft)
+    low, high = mel(np.array([20.0, sample_rate / 2]))
+    edges = np.linspace(float(low), float(high), n_mels + 2)[:, None]
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    return torch.from_numpy(np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32))
+
+
+def kaldi_fbank(samples: Tensor, sample_rate: int = 16_000, n_mels: int = 80) -> Tensor:
+    """Kaldi's log mel energies, 25 ms windows every 10 ms, no dither: (N,) -> (F, M).
+
+    Each window loses its mean, is pre-emphasised by 0.97 and weighted by Povey's window (Hann's to
+    the power of 0.85). Only whole windows count: F = 1 + (N - window) // hop, or 0 below 25 ms.
+    Computed in float32, or in float64 for samples of that type.
+
+    Samples stay in [-1, 1] (Kaldi itself works on 16-bit integers), as CAM++ of GLM-TTS is fed.
+    """
+    window, hop = sample_rate // 40, sample_rate // 100
+    if len(samples) < window:
+        return samples.new_zeros(0, n_mels)
+    frames = _at_least_float32(samples).unfold(0, window, hop)  # (F, window)
+    frames = frames - frames.mean(1, keepdim=True)
+    before = torch.cat([frames[:, :1], frames[:, :-1]], 1)
+    hann = torch.hann_window(window, periodic=False, dtype=frames.dtype, device=frames.device)
+    n_fft = 1 << (window - 1).bit_length()
+    windows = (frames - 0.97 * before) * hann.pow(0.85)
+    spectrum = cast("Tensor", torch.fft.rfft(windows, n=n_fft))
+    power = spectrum.abs().square()[:, :-1]  # (F, bins without Nyquist)
+    energies = power @ _kaldi_basis(sample_rate, n_fft, n_mels).to(power).T
+    return energies.clamp(min=torch.finfo(torch.float32).eps).log()

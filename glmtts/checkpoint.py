@@ -1,13 +1,17 @@
-"""Components on disk: a folder with `config.json` and `model.safetensors`, loaded strictly."""
+"""Components on disk: a folder with `config.json` and `model.safetensors`, loaded strictly.
+
+A component whose network is a foreign file (an ONNX graph, a TorchScript archive) keeps it beside
+the two, under the name its `blob_name` gives; see `Component`.
+"""
 
 import json
 import os
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 
 from glmtts.config import from_dict, to_dict
@@ -15,7 +19,11 @@ from glmtts.errors import CheckpointError
 
 
 class Component(Protocol):
-    """A module that a configuration alone can build: `type(self)(config)`."""
+    """A module that a configuration alone can build: `type(self)(config)`.
+
+    It may also have `blob_name`, the name of a file that `save` and `load` keep as it is ("" is
+    none), and `blob`, that file's bytes. The component opens it when first used, never this module.
+    """
 
     config_type: ClassVar[type[Any]]
     config: Any
@@ -38,11 +46,23 @@ def save(component: nn.Module, folder: str | Path, dtype: torch.dtype | None = N
         folder: Created when missing.
         dtype: Store floating-point tensors in this type: bfloat16 halves the size; int8 quarters it
             (matrices only, symmetric, one scale a row of dimension 0; the rest is bfloat16).
+
+    Raises:
+        CheckpointError: the component's `blob` is empty though it names one, or its weights were
+            given up for faster inference.
     """
+    blob_name, blob = _blob_name(component), getattr(component, "blob", b"")
+    if blob_name and not blob:
+        raise CheckpointError(f"The component has no {blob_name} to save. Set its `blob` first.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     for key, value in component.state_dict().items():
+        if value.is_meta:
+            raise CheckpointError(
+                f"Tensor {key!r} was given up when the component was packed for inference. "
+                "Save it before that."
+            )
         value = value.detach().cpu()
         if dtype is not None and value.is_floating_point() and value.numel() > 1:
             if dtype is torch.int8 and value.ndim >= 2 and value.numel() >= INT8_FROM:
@@ -53,9 +73,36 @@ def save(component: nn.Module, folder: str | Path, dtype: torch.dtype | None = N
     save_file(tensors, folder / "model.tmp")
     config = to_dict(component.config)
     (folder / "config.tmp").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n")
-    for name, final in (("model.tmp", "model.safetensors"), ("config.tmp", "config.json")):
+    files = [("model.tmp", "model.safetensors"), ("config.tmp", "config.json")]
+    if blob_name:
+        (folder / "blob.tmp").write_bytes(blob)
+        files.append(("blob.tmp", blob_name))
+    for name, final in files:
         (folder / name).chmod(0o644)
         os.replace(folder / name, folder / final)
+
+
+def _read(path: Path, device: str) -> dict[str, Tensor]:
+    """The tensors of a file, each mapped on its own: one that is dropped frees its memory."""
+    with safe_open(str(path), "pt", device=device) as file:  # pyright: ignore
+        keys = cast("list[str]", list(file.keys()))  # pyright: ignore
+    tensors: dict[str, Tensor] = {}
+    for key in keys:
+        with safe_open(str(path), "pt", device=device) as file:  # pyright: ignore
+            tensors[key] = file.get_tensor(key)  # pyright: ignore
+    return tensors
+
+
+def _blob_name(component: nn.Module) -> str:
+    """The file beside the tensors, "" for none; a plain name, wherever the configuration is from.
+
+    Raises:
+        CheckpointError: the name would leave the folder or overwrite its other files.
+    """
+    name: str = getattr(component, "blob_name", "")
+    if name != Path(name).name or name in ("..", "config.json", "model.safetensors"):
+        raise CheckpointError(f"{name!r} cannot name a file of a component. Give a plain name.")
+    return name
 
 
 def quantised(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,7 +150,7 @@ def load(
     config = load_config(cls, folder)
     path = folder / "model.safetensors"
     try:
-        tensors = load_file(path, device=str(device))
+        tensors = _read(path, str(device))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"Cannot read the weights {path} ({error}).") from error
     for key in [key for key in tensors if key.endswith(SCALE)]:
@@ -133,5 +180,11 @@ def load(
             raise CheckpointError(
                 f"{cls.__name__}: buffer {name!r} is neither stored nor computed."
             )
+    if blob_name := _blob_name(component):
+        try:
+            blob = (folder / blob_name).read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"Cannot read {folder / blob_name} ({error}).") from error
+        component.blob = blob  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     component.config = config  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
     return component.eval()

@@ -21,6 +21,12 @@ MODEL = click.option(
     "--model", default="glmtts-nano", show_default=True, help="Name or folder of a model."
 )
 DEVICE = click.option("--device", default="auto", show_default=True, help="cpu, cuda, auto.")
+PATH = click.Path(path_type=Path)
+LEXICON = click.option(
+    "--lexicon",
+    type=PATH,
+    help="Your words and their readings: a file in TSV or JSON lines.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 FLAGS: dict[str, Any] = {"ignore_unknown_options": True, "help_option_names": []}
 STAGE = click.argument("flags", nargs=-1, type=click.UNPROCESSED)
@@ -69,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @click.option("--seed", type=int, help="The same seed speaks the same way.")
 @click.option("--speed", type=float, default=1.0, show_default=True, help="2 is twice as fast.")
 @click.option("--steps", type=int, help="Steps of the flow; more is slower and cleaner.")
+@LEXICON
 @MODEL
 @click.option(
     "--component",
@@ -89,6 +96,29 @@ def say(text: str, output: str | None, play: bool, **flags: Any) -> None:
     _one_transcript(flags)
     path = output or (None if play else "out.wav")
     command.say(command.Request(text, output=path, play=play, **flags))
+
+
+@app.command()
+@click.argument("text", required=False)
+@click.option("--explain", is_flag=True, help="Tell which rule or lexicon entry decided.")
+@JSON
+@click.option("--lines", metavar="FILE", help="Read a text from each line of FILE, - for stdin.")
+@LEXICON
+@click.option(
+    "--policy",
+    type=click.Choice(["off", "auto", "all"]),
+    default="all",
+    show_default=True,
+    help="What the hybrid text has as phonemes (with --explain).",
+)
+def text(text: str | None, **flags: Any) -> None:
+    """Show how TEXT (- for standard input) will be read: sentences, words, readings.
+
+    Readings may be given in it, 长[zhang3] or read[R EH1 D], and SSML.
+    """
+    from glmtts.commands.text import show
+
+    show(text, **flags)
 
 
 @app.group()
@@ -159,19 +189,91 @@ def voice_remove(name: str, model: str) -> None:
     click.echo(f"Removed {name}")
 
 
-@app.command()
+@app.group(invoke_without_command=True)
 @JSON
-def models(as_json: bool) -> None:
-    """List the models that can be loaded by name."""
-    from glmtts.hub import MODELS
+@click.pass_context
+def models(context: click.Context, as_json: bool) -> None:
+    """List models, and download released ones; alone it lists."""
+    if context.invoked_subcommand is None:
+        _list_models(as_json)
 
+
+@models.command("list")
+@JSON
+def models_list(as_json: bool) -> None:
+    """List the models that load by name, and those that can be pulled."""
+    _list_models(as_json)
+
+
+def _list_models(as_json: bool) -> None:
+    from glmtts.commands.models import describe
+
+    rows = describe()
     if as_json:
-        _print_json(
-            [{"name": n, "license": m.license, "about": m.about} for n, m in MODELS.items()]
-        )
+        _print_json(rows)
         return
-    for name, model in MODELS.items():
-        click.echo(f"{name:14} {model.license:12} {model.about}")
+    for row in rows:
+        size = f"{row['bytes'] / 1e6:,.0f} MB" if row["bytes"] else "-"
+        click.echo(f"{row['name']:16} {row['license']:11} {size:>9}  {row['about']}")
+        click.echo(f"{'':16} {row['where']}")
+
+
+VOCODER = click.option(
+    "--vocoder",
+    type=click.Choice(["hift", "vocos2d"]),
+    default="hift",
+    show_default=True,
+    help="hift speaks at 24 kHz, vocos2d at 32 kHz.",
+)
+DTYPE = click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of the language model's weights; bfloat16 halves its size.",
+)
+
+
+@models.command("pull")
+@click.argument("name")
+@click.option(
+    "--source",
+    type=click.Choice(["huggingface", "modelscope"]),
+    default="huggingface",
+    show_default=True,
+)
+@click.option("--revision", help="Branch, tag or commit; a folder stays at what it holds.")
+@click.option("--into", type=PATH, help="Folder of the download; in the user's cache if absent.")
+@click.option("--convert", is_flag=True, help="Make a model of it that loads by name.")
+@click.option("--out", type=PATH, help="Folder of the model instead (with --convert).")
+@VOCODER
+@DTYPE
+def models_pull(name: str, **flags: Any) -> None:
+    """Download the released weights NAME, such as zai-org/GLM-TTS; an interrupted run goes on."""
+    from glmtts.commands.models import pull
+
+    click.echo(pull(name, **flags))
+
+
+@app.group()
+def convert() -> None:
+    """Make model folders of other projects' checkpoints."""
+
+
+@convert.command("glm-tts")
+@click.argument("folder", metavar="CKPT_DIR", type=PATH)
+@click.argument("out", metavar="OUT_DIR", type=PATH)
+@VOCODER
+@DTYPE
+@click.option("--campplus", type=PATH, help="The file campplus.onnx, if it is not in CKPT_DIR.")
+def convert_glm_tts(folder: Path, out: Path, **flags: Any) -> None:
+    """Make the model folder OUT_DIR of CKPT_DIR, the files of zai-org/GLM-TTS.
+
+    Nothing in the checkpoint is executed. OUT_DIR appears when it is complete.
+    """
+    from glmtts.commands.convert import glm_tts
+
+    click.echo(f"{glm_tts(folder, out, **flags)} is a model: glmtts say --model {out} …")
 
 
 @app.command()
@@ -213,7 +315,6 @@ _stage("flow", "Speech tokens to mel: conditional flow matching.")
 _stage("vocoder", "Mel to samples: spectral losses, then a multi-resolution discriminator.")
 
 
-PATH = click.Path(path_type=Path)
 CACHE = click.option(
     "--cache",
     type=PATH,

@@ -63,12 +63,14 @@ class VoiceEncoder:
         speaker_encoder: Gives the speaker vector.
         text_ids: A transcript to text ids, normalised as any text to be spoken.
         spec: Rates and mel settings of the model.
+        dbfs: Loudness of the speech in a reference; None = as recorded.
     """
 
     speech_tokenizer: SpeechEncoder
     speaker_encoder: SpeakerEmbedder
     text_ids: Callable[[str], Sequence[int]]
     spec: AudioSpec
+    dbfs: float | None = SPEECH_DBFS
 
     @torch.no_grad()
     def __call__(
@@ -98,7 +100,9 @@ class VoiceEncoder:
             BadText: the transcript holds nothing that can be spoken.
         """
         transcript = (transcript or "").strip()
-        reference = prepared(audio, self.spec, trim_long=trim_long, transcribed=bool(transcript))
+        reference = prepared(
+            audio, self.spec, trim_long=trim_long, transcribed=bool(transcript), dbfs=self.dbfs
+        )
         tokens = tuple(int(token) for token in self.speech_tokenizer.encode(reference))
         tokens = tokens[: len(reference.samples) // self.spec.samples_per_token]
         mel = log_mel(reference.samples, self.spec)[: len(tokens) * self.spec.frames_per_token]
@@ -124,7 +128,12 @@ class VoiceEncoder:
 
 
 def prepared(
-    audio: Audio, spec: AudioSpec, *, trim_long: bool = False, transcribed: bool = False
+    audio: Audio,
+    spec: AudioSpec,
+    *,
+    trim_long: bool = False,
+    transcribed: bool = False,
+    dbfs: float | None = SPEECH_DBFS,
 ) -> Audio:
     """A recording as the encoders want it: trimmed, at the model's rate, no DC, training loudness.
 
@@ -135,6 +144,7 @@ def prepared(
         spec: Rates of the model.
         trim_long: Take the best stretch of a recording that is too long.
         transcribed: A transcript of the whole recording is going to be used.
+        dbfs: RMS level that its speech is brought to; None = as recorded, the DC too.
 
     Raises:
         BadAudio: the recording is empty, not numbers, silent, clipped, holds less than a second of
@@ -175,13 +185,14 @@ def prepared(
             "Record again at a lower level."
         )
     speech = samples_where(audio, mask)
-    offset = float(speech.mean(dtype=np.float64))
-    rms = float(np.sqrt(np.square(speech - offset, dtype=np.float64).mean()))
-    audio = audio.resampled(spec.sample_rate)
-    samples = audio.samples.float().cpu() - offset
-    gain = min(10.0 ** (SPEECH_DBFS / 20.0) / rms, PEAK / float(samples.abs().max()))
+    samples = audio.resampled(spec.sample_rate).samples.float().cpu()
+    if dbfs is not None:
+        offset = float(speech.mean(dtype=np.float64))
+        rms = float(np.sqrt(np.square(speech - offset, dtype=np.float64).mean()))
+        samples = samples - offset
+        samples = samples * min(10.0 ** (dbfs / 20.0) / rms, PEAK / float(samples.abs().max()))
     whole = len(samples) // spec.samples_per_token * spec.samples_per_token
-    return Audio(samples[:whole] * gain, spec.sample_rate)
+    return Audio(samples[:whole], spec.sample_rate)
 
 
 def trimmed(audio: Audio) -> Audio:

@@ -16,14 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glmtts.errors import BadInput
+from glmtts.nn.decoder import Decoder
+from glmtts.nn.int8 import Int8Linear
 from glmtts.nn.llama import Llama, LlamaConfig
 from glmtts.nn.quantizer import spread_codes
 from glmtts.runaway import Finish, RunawayGuard
-from glmtts.sampling import Sampling, draw
+from glmtts.sampling import Sampling, draw, draw_each
 from glmtts.voice import Prompt
-
-SHORTEST_BUDGET = 25
-"""Speech tokens that even a text of one id may take (1 s at 25 tokens a second)."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ class LMConfig:
         tied: Whether the head is the embedding.
         min_ratio: Speech tokens a text id needs at least; the end is forbidden before.
         max_ratio: Speech tokens a text id gets at most; generation is cut there.
+        least_budget: Speech tokens that even the shortest text may take (official 0).
         max_context: Positions a sequence may have.
         align_layer: Layer whose head `align_head` follows the text, or None.
         align_head: Query head that is trained to look at the text being spoken, or None.
@@ -72,6 +72,7 @@ class LMConfig:
     tied: bool = True
     min_ratio: float = 2.0
     max_ratio: float = 20.0
+    least_budget: int = 25
     max_context: int = 8_192
     align_layer: int | None = None
     align_head: int | None = None
@@ -150,12 +151,19 @@ class Rollouts:
         return [int(token) for token in self.tokens[row, : int(self.lengths[row])]]
 
 
-class Generation(Iterator[int]):
-    """One utterance being spoken: iterate for its speech tokens, then see how it ended.
+class Utterance:
+    """What is known of one utterance while its speech tokens are drawn one after the other.
 
     Attributes:
         tokens: Speech tokens so far.
         finish_reason: None while it runs.
+        sequence: Vocabulary ids before the speech. They are read in two pieces, everywhere: chunks
+            decide how sums round, and the first piece may be there from another utterance.
+        shared: Length of the first piece, the text of the voice.
+        shortest: Tokens before which it may not end.
+        longest: Tokens after which it is cut.
+        sampling: How its tokens are drawn.
+        rng: What they are drawn with.
     """
 
     def __init__(
@@ -166,43 +174,93 @@ class Generation(Iterator[int]):
         sampling: Sampling,
         rng: torch.Generator,
     ) -> None:
-        """Check the lengths; the first token costs the reading of the prompt."""
-        sequence = lm.sequence(text_ids, prompt)
+        """Check the ids and the lengths.
+
+        Raises:
+            BadInput: nothing to speak, foreign ids, or too long for the context.
+        """
+        self.sequence = lm.sequence(text_ids, prompt)
+        self.shared = len(prompt.turns[0].text_ids) if prompt.own else 0
         self.tokens: list[int] = []
         self.finish_reason: Finish | None = None
-        self.shortest, self.longest = lm.bounds(len(text_ids), len(sequence))
-        self._lm, self._sampling, self._rng = lm, sampling, rng
+        self.shortest, self.longest = lm.bounds(len(text_ids), len(self.sequence))
+        self.sampling, self.rng = sampling, rng
+        self._end = lm.config.speech_count
         self._guard = RunawayGuard(lm.config.silence_ids)
-        self._next = torch.tensor([sequence], device=lm.device)  # (1, P), later (1, 1)
-        self._cache = lm.model.cache(1, len(sequence) + self.longest)
 
     @property
     def runaway(self) -> int:
         """Tokens at the end that are only a loop or a silence."""
         return self._guard.tail()
 
-    @torch.inference_mode()
-    def __next__(self) -> int:
-        """The next speech token."""
-        if self.finish_reason is None and len(self.tokens) >= self.longest:
-            self.finish_reason = "length"
-        if self.finish_reason is not None:
-            raise StopIteration
-        end = self._lm.config.speech_count
-        hidden, _ = self._lm.model(self._next, cache=self._cache)
-        logits = self._lm.logits(hidden[:, -1]).float()  # (1, classes)
-        if len(self.tokens) < self.shortest:
-            logits[:, end] = float("-inf")
-        recent = self.tokens[-max(1, self._sampling.repetition_window) :]
-        history = torch.tensor([recent], dtype=torch.long, device=logits.device)
-        token = int(draw(logits, history, self._sampling, self._rng))
-        if token == end:
+    @property
+    def positions(self) -> int:
+        """Positions it may come to take: what is before the speech, and its longest speech."""
+        return len(self.sequence) + self.longest
+
+    def take(self, token: int) -> None:
+        """Add the class that was drawn: a speech token, or `speech_count` for the end."""
+        if token == self._end:
             self.finish_reason = "stop"
-            raise StopIteration
+            return
         self.tokens.append(token)
         self.finish_reason = self._guard.push(token)
-        self._next = torch.tensor([[token + self._lm.config.speech_start]], device=logits.device)
-        return token
+        if self.finish_reason is None and len(self.tokens) >= self.longest:
+            self.finish_reason = "length"
+
+
+@torch.inference_mode()
+def draw_next(utterances: Sequence[Utterance], scores: Tensor) -> None:
+    """Let each utterance take its next token, drawn by its own options and generator.
+
+    Args:
+        utterances: Running ones.
+        scores: (len(utterances), speech_count + 1) logits of each.
+    """
+    early = torch.tensor([len(u.tokens) < u.shortest for u in utterances]).to(scores.device)
+    scores = scores.float().clone()
+    scores[:, -1].masked_fill_(early, float("-inf"))
+    drawn = draw_each(
+        scores,
+        [u.tokens for u in utterances],
+        [u.sampling for u in utterances],
+        [u.rng for u in utterances],
+    )
+    for utterance, token in zip(utterances, drawn, strict=True):
+        utterance.take(token)
+
+
+class Generation(Utterance, Iterator[int]):
+    """One utterance being spoken: iterate for its speech tokens, then see how it ended."""
+
+    def __init__(
+        self,
+        lm: "TextToSpeechTokens",
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling,
+        rng: torch.Generator,
+    ) -> None:
+        """Check the lengths; the first token costs the reading of the prompt."""
+        super().__init__(lm, text_ids, prompt, sampling, rng)
+        self._decoder = lm.decoder(1, self.positions)
+        self._speech_start = lm.config.speech_start
+
+    def __next__(self) -> int:
+        """The next speech token."""
+        if self.finish_reason is not None:
+            raise StopIteration
+        spoken = len(self.tokens)
+        if not spoken:
+            if self.shared:
+                self._decoder.read(0, self.sequence[: self.shared])
+            scores = self._decoder.read(0, self.sequence[self.shared :])[None]
+        else:
+            scores = self._decoder.step([0], [self.tokens[-1] + self._speech_start])
+        draw_next([self], scores)
+        if len(self.tokens) == spoken:  # it was the end
+            raise StopIteration
+        return self.tokens[-1]
 
 
 _BAD_ENDS: tuple[Finish, ...] = ("stop", "silence", "length", "repetition")
@@ -227,6 +285,7 @@ class TextToSpeechTokens(nn.Module):
         self.lm_head = (
             None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         )
+        self.packed_head: Int8Linear | None = None
 
     @property
     def device(self) -> torch.device:
@@ -235,10 +294,49 @@ class TextToSpeechTokens(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the speech tokens and the end: (..., D) -> (..., speech_count + 1)."""
+        if self.packed_head is not None:
+            return self.packed_head(hidden)
+        rows, end_row = self._head_rows()
+        speech = F.linear(hidden, rows)
+        # No product of matrices: with one column its rounding depends on how many rows there are.
+        end = (hidden.float() * end_row[0].float()).sum(-1, keepdim=True)
+        return torch.cat([speech, end.to(speech)], -1)
+
+    def _head_rows(self) -> tuple[Tensor, Tensor]:
+        """Rows of the head for the speech tokens (speech_count, D) and for the end (1, D)."""
         c = self.config
         head = self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
-        speech = F.linear(hidden, head[c.speech_start : c.speech_start + c.speech_count])
-        return torch.cat([speech, F.linear(hidden, head[c.end_id : c.end_id + 1])], -1)
+        speech = head[c.speech_start : c.speech_start + c.speech_count]
+        return speech, head[c.end_id : c.end_id + 1]
+
+    @torch.no_grad()
+    def pack(self) -> "TextToSpeechTokens":
+        """Go over to 8-bit weights, in place, for fast decoding on a CPU; see `nn.int8`.
+
+        Weights are rounded (a relative error of about 0.4 %), activations are not. From then on
+        the model can neither be trained nor saved. Embeddings stay as they are.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            BadInput: the model is not on a CPU, or on one without fitting kernels.
+        """
+        if self.packed_head is None:
+            self.model.pack()
+            self.packed_head = Int8Linear(torch.cat(self._head_rows()))
+            self.lm_head = None
+        return self
+
+    def decoder(self, slots: int, capacity: int, *, static: bool = False) -> Decoder:
+        """Slots for sequences of this model, see `nn.decoder`; their classes are those of `logits`.
+
+        Args:
+            slots: Sequences held at once.
+            capacity: Positions of each.
+            static: Keep the shapes of all steps the same (CUDA graphs).
+        """
+        return Decoder(self.model, self.logits, slots, capacity, static=static)
 
     def forward(
         self,
@@ -359,7 +457,7 @@ class TextToSpeechTokens(nn.Module):
         """
         c = self.config
         room = c.max_context - context
-        longest = min(max(math.ceil(text_length * c.max_ratio), SHORTEST_BUDGET), room)
+        longest = min(max(int(text_length * c.max_ratio), c.least_budget), room)
         if longest <= 0:
             raise BadInput(
                 f"Text and prompt take {context} positions, the model has {c.max_context}. Split "
@@ -407,7 +505,7 @@ class TextToSpeechTokens(nn.Module):
 
         Each attempt draws `sampling.candidates` utterances side by side. One that runs away loses
         the loop or silence it ended in. The best is the one with the least penalty: how badly it
-        reads back, plus 1 to 3 for an end in silence, at the longest or in a loop, plus 4 for
+        reads back, plus 4 to 12 for an end in silence, at the longest or in a loop, plus 16 for
         nothing at all; of equals the longest.
 
         Args:
@@ -433,8 +531,8 @@ class TextToSpeechTokens(nn.Module):
             if attempt and sampling.temperature == 0:  # the likeliest tokens are always the same
                 break
             for tokens, reason in self._attempt(text_ids, prompt, sampling, count, rng):
-                penalty = float(_BAD_ENDS.index(reason))
-                penalty += 0.0 if tokens else 4.0
+                penalty = 4.0 * _BAD_ENDS.index(reason)
+                penalty += 0.0 if tokens else 16.0
                 penalty += misread(tokens) if misread and tokens else 0.0
                 if (rank := (penalty, -len(tokens))) < best:
                     best, result = rank, (tokens, reason)
@@ -485,17 +583,17 @@ class TextToSpeechTokens(nn.Module):
         c, rng = self.config, rng or self.generator(sampling.seed)
         end = c.speech_count
         before = self.sequence(text_ids, prompt)
-        sequence = torch.tensor(before, device=self.device)
         shortest, longest = self.bounds(len(text_ids), len(before))
-        cache = self.model.cache(1, len(before) + longest)
-        hidden, _ = self.model(sequence[None], cache=cache)
-        cache, hidden = cache.repeated(size), hidden[:, -1:].expand(size, -1, -1)
+        decoder, rows = self.decoder(size, len(before) + longest), range(size)
+        scores = decoder.read(0, before).expand(size, -1)
+        for row in rows[1:]:
+            decoder.put(row, decoder.copied(0))
         tokens = torch.full((size, longest), -1, device=self.device)
         logprobs = torch.zeros(size, longest, device=self.device)
         running = torch.ones(size, dtype=torch.bool, device=self.device)
         stopped: dict[int, Finish] = {}
         for step in range(longest):
-            logits = self.logits(hidden[:, -1]).float()
+            logits = scores.float().clone()
             if step < shortest:
                 logits[:, end] = float("-inf")
             token = draw(logits, tokens[:, :step], sampling, rng)
@@ -509,14 +607,14 @@ class TextToSpeechTokens(nn.Module):
             if step + 1 == longest or not bool(running.any()):
                 break
             shown = torch.where(token == end, 0, token) + c.speech_start
-            hidden, _ = self.model(shown[:, None], cache=cache)
+            scores = decoder.step(rows, [int(i) for i in shown])
         masks = tokens >= 0
         width = int(masks.sum(-1).max())
         tokens, masks, logprobs = tokens[:, :width], masks[:, :width], logprobs[:, :width]
         ended = (tokens == end).any(-1)
         return Rollouts(
-            sequence=sequence, tokens=tokens.clamp(min=0), lengths=masks.sum(-1) - ended.long(),
-            logprobs=logprobs, masks=masks,
+            sequence=torch.tensor(before, device=self.device), tokens=tokens.clamp(min=0),
+            lengths=masks.sum(-1) - ended.long(), logprobs=logprobs, masks=masks,
             finish=tuple(
                 stopped.get(row, "stop" if bool(e) else "length") for row, e in enumerate(ended)
             ),

@@ -1,5 +1,6 @@
 """How the next speech token is drawn: nucleus sampling that sees repetitions. Pure functions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +36,7 @@ class Sampling:
     seed: int | None = None
     retries: int = 2
     candidates: int | None = None
-    accept: float = 0.8
+    accept: float = 2.5
 
 
 def nucleus(probs: Tensor, top_p: float, top_k: int) -> tuple[Tensor, Tensor]:
@@ -53,11 +54,25 @@ def nucleus(probs: Tensor, top_p: float, top_k: int) -> tuple[Tensor, Tensor]:
         ids (B, K) and their probabilities (B, K), not renormalised; K is the largest count of a
         row, shorter rows end in zeros.
     """
-    ranked, ids = probs.sort(dim=-1, descending=True, stable=True)
-    ranked, ids = ranked[:, :top_k], ids[:, :top_k]
+    ranked, ids = _ranked(probs, top_k)
     kept = (ranked.cumsum(-1) - ranked) < top_p
     count = int(kept.sum(-1).max())
     return ids[:, :count], (ranked * kept)[:, :count]
+
+
+def _ranked(probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest of each row and their ids, (B, count) each; ties keep the order of ids.
+
+    On a CPU a partial sort does where no tie crosses the end: a tenth of the time for 32,769.
+    """
+    if probs.device.type == "cpu" and count < probs.shape[-1] // 4:
+        best, ids = probs.topk(count + 1)
+        if not bool((best[:, -1] == best[:, -2]).any()):
+            ids, _ = ids[:, :count].sort(-1)
+            ranked, order = probs.gather(-1, ids).sort(dim=-1, descending=True, stable=True)
+            return ranked, ids.gather(-1, order)
+    ranked, ids = probs.sort(dim=-1, descending=True, stable=True)
+    return ranked[:, :count], ids[:, :count]
 
 
 def repeated(drawn: Tensor, history: Tensor, sampling: Sampling) -> Tensor:
@@ -107,3 +122,54 @@ def draw(
         other = torch.multinomial(logits.softmax(-1), 1, generator=rng)[:, 0]
         drawn = torch.where(again, other, drawn)
     return drawn
+
+
+def draw_each(
+    logits: Tensor,
+    histories: Sequence[Sequence[int]],
+    samplings: Sequence[Sampling],
+    rngs: Sequence[torch.Generator],
+) -> list[int]:
+    """`draw` for rows that have nothing to do with one another: each has its options and generator.
+
+    A row gives the same token, and leaves its generator in the same state, as `draw` of it alone.
+
+    Args:
+        logits: (B, V); -inf forbids a token.
+        histories: Earlier tokens of each row, newest last.
+        samplings: Options of each row.
+        rngs: Generators on the device of `logits`.
+
+    Returns:
+        B token indices.
+    """
+    logits = logits.float()
+
+    def column(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, device=logits.device)[:, None]
+
+    heat = column([s.temperature or 1.0 for s in samplings])
+    top_p = column([OFFICIAL_TOP_P if s.top_p is None else s.top_p for s in samplings])
+    top_k = column([s.top_k for s in samplings])
+    ranked, ids = _ranked((logits / heat).softmax(-1), max(s.top_k for s in samplings))
+    rank = torch.arange(ranked.shape[-1], device=logits.device)
+    kept = ((ranked.cumsum(-1) - ranked) < top_p) & (rank < top_k)
+    counts = [int(count) for count in kept.sum(-1).cpu()]
+    likeliest = logits.argmax(-1, keepdim=True)
+    drawn = torch.cat(
+        [
+            ids[row, torch.multinomial(ranked[row, :count], 1, generator=rng)]
+            if sampling.temperature
+            else likeliest[row]
+            for row, (count, sampling, rng) in enumerate(zip(counts, samplings, rngs, strict=True))
+        ]
+    )
+    tokens = [int(token) for token in drawn.cpu()]
+    for row, (token, sampling) in enumerate(zip(tokens, samplings, strict=True)):
+        window = sampling.repetition_window
+        recent = list(histories[row][max(0, len(histories[row]) - window) :])
+        often = recent.count(token) >= window * sampling.repetition_threshold
+        if often and sampling.temperature:
+            probs = logits[row].softmax(-1)
+            tokens[row] = int(torch.multinomial(probs, 1, generator=rngs[row]))
+    return tokens

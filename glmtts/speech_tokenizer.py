@@ -1,4 +1,6 @@
-"""Audio to speech tokens: Whisper's encoder, pooled to 25 Hz, and a quantiser. Read `encode` first.
+"""Audio to speech tokens: Whisper's encoder, pooled to 25 Hz, and a quantiser.
+
+Read `encode_all` first.
 
 Official system (spec §5, paper §2.3): whisper-large-v3's first 16 layers, average pooling 2, 32,768
 codes, block mask of 4 s. The nano tokenizer is the same code around whisper-base with a projection
@@ -18,7 +20,12 @@ from torch.nn import functional as F
 from glmtts.audio import Audio, whisper_log_mel
 from glmtts.errors import BadAudio
 from glmtts.nn.quantizer import EMAQuantizer
-from glmtts.nn.whisper import WhisperEncoder
+from glmtts.nn.whisper import Pooling, WhisperEncoder
+
+BATCH_SECONDS = 60.0
+"""Sound encoded at once: enough for any machine to be busy, and small enough for its memory."""
+OFFICIAL_BATCH = 128
+"""Segments the official system pads to one length."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,13 @@ class SpeechTokenizerConfig:
         pooling: Frames (50 a second) averaged into one token: 2 = 25 Hz, 4 = 12.5 Hz.
         codes: Codebook size.
         code_dim: Dimensions of the quantised space; 0 = `dim` without a projection (official).
-        causal_block: Frames of the block-causal mask (official 200 = 4 s); None = non-causal.
+        causal_block: Frames of the block-causal mask (official 200 = 4 s); 1 = causal, None = each
+            frame sees the whole utterance.
         causal_convs: Left-padded convolutions (GLM-4-Voice); official and nano False.
         sample_rate: Rate the mel is computed at: 16000 as Whisper, or a multiple of 8000 above.
+        pool_after: Layers before the pooling; None = all of them (official and nano).
+        max_pooling: Keep the largest of the pooled frames instead of their mean.
+        resampler: How other rates become `sample_rate`, see `Audio.resampled`; official "sinc".
     """
 
     n_mels: int = 80
@@ -49,13 +60,16 @@ class SpeechTokenizerConfig:
     causal_block: int | None = None
     causal_convs: bool = False
     sample_rate: int = 24_000
+    pool_after: int | None = None
+    max_pooling: bool = False
+    resampler: str = "soxr"
 
     @classmethod
     def official(cls) -> "SpeechTokenizerConfig":
         """The released tokenizer of zai-org/GLM-TTS (spec §1.3)."""
         return cls(
             n_mels=128, dim=1_280, heads=20, ffn=5_120, layers=16, codes=32_768, code_dim=0,
-            causal_block=200, sample_rate=16_000,
+            causal_block=200, sample_rate=16_000, resampler="sinc",
         )  # fmt: skip
 
     @property
@@ -65,7 +79,11 @@ class SpeechTokenizerConfig:
 
 
 class SpeechTokenizer(nn.Module):
-    """Whisper-VQ: audio -> speech token ids. State-dict names are the official ones."""
+    """Whisper-VQ: audio -> speech token ids.
+
+    State-dict names are the official ones with the parts named, see
+    `glmtts.convert.official_tokenizer`.
+    """
 
     config_type: ClassVar[type[SpeechTokenizerConfig]] = SpeechTokenizerConfig
 
@@ -73,9 +91,10 @@ class SpeechTokenizer(nn.Module):
         """Build with random weights."""
         super().__init__()
         self.config = config
+        after = config.layers if config.pool_after is None else config.pool_after
         self.encoder = WhisperEncoder(
             config.n_mels, config.dim, config.heads, config.ffn, config.layers, config.positions,
-            config.causal_convs,
+            config.causal_convs, Pooling(config.pooling, after, config.max_pooling),
         )  # fmt: skip
         self.projection = (
             nn.Sequential(nn.LayerNorm(config.dim), nn.Linear(config.dim, config.code_dim))
@@ -84,51 +103,79 @@ class SpeechTokenizer(nn.Module):
         )
         self.quantizer = EMAQuantizer(config.codes, config.code_dim or config.dim)
 
+    def packed(self, dtype: torch.dtype = torch.float32) -> "SpeechTokenizer":
+        """Make the network ready for inference on this machine, for good, and return it.
+
+        It cannot be saved or trained any more. Only a CPU gains by it.
+
+        Args:
+            dtype: Type of the encoder's matrix products. float32 keeps the ids; bfloat16 takes half
+                the memory and, where the processor has it, half the time, and some ids differ.
+        """
+        self.encoder.pack(dtype)
+        self.quantizer.pack()
+        return self
+
     @property
     def samples_per_token(self) -> int:
         """Samples (at the tokenizer's own rate) covered by one token."""
         return round(self.config.sample_rate / self.config.tokens_per_second)
 
-    def features(self, samples: Tensor, lengths: Tensor, frozen: int = -1) -> tuple[Tensor, Tensor]:
+    def features(
+        self, samples: Tensor, lengths: Tensor, frozen: int = -1, *, upstream_compat: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Vectors to be quantised: `pooled` after the projection.
 
         See `pooled` for the arguments; the second result is the mask (B, S) of real tokens.
         """
-        x, mask = self.pooled(samples, lengths, frozen)
+        x, mask = self.pooled(samples, lengths, frozen, upstream_compat=upstream_compat)
         return self.projection(x), mask
 
-    def pooled(self, samples: Tensor, lengths: Tensor, frozen: int = -1) -> tuple[Tensor, Tensor]:
-        """The encoder's output at the token rate.
+    def pooled(
+        self, samples: Tensor, lengths: Tensor, frozen: int = -1, *, upstream_compat: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The encoder's output at the token rate. Each row gives what it gives alone.
 
         Args:
             samples: (B, N) at the tokenizer's rate, zero-padded; N a multiple of the token length.
             lengths: (B,) true lengths in samples.
             frozen: Layers without gradient, see `WhisperEncoder`.
+            upstream_compat: Hear the padding behind a row, as the official batches do: its last
+                token may change.
 
         Returns:
             (B, S, D) and the mask (B, S) of real tokens, ceil(length / token length).
         """
         config = self.config
+        count = -(-lengths // self.samples_per_token)
+        ends = None if upstream_compat else count * self.samples_per_token
         with torch.no_grad(), torch.autocast(samples.device.type, enabled=False):
-            mel = whisper_log_mel(samples, config.n_mels, config.sample_rate)
+            mel = whisper_log_mel(samples, config.n_mels, config.sample_rate, ends)
         keys_length = -(-lengths * 50 // config.sample_rate)
         keys = torch.arange(mel.shape[1] // 2, device=samples.device) < keys_length[:, None]
         x = self.encoder(mel, keys, config.causal_block, frozen)
-        x = F.avg_pool1d(x.transpose(1, 2).float(), config.pooling).transpose(1, 2)
-        count = -(-lengths // self.samples_per_token)
         mask = torch.arange(x.shape[1], device=samples.device) < count[:, None]
-        return x, mask
+        return x.float(), mask
 
     @torch.no_grad()
-    def encode_batch(self, samples: Tensor, lengths: Tensor) -> list[Tensor]:
-        """Speech tokens of a padded batch of at most 30 s each: (B, N), (B,) -> B x (S,)."""
-        x, mask = self.features(samples, lengths)
+    def encode_batch(
+        self, samples: Tensor, lengths: Tensor, *, upstream_compat: bool = False
+    ) -> list[Tensor]:
+        """Speech tokens of a padded batch of at most 30 s each: (B, N), (B,) -> B x (S,).
+
+        See `pooled` for the arguments.
+        """
+        x, mask = self.features(samples, lengths, upstream_compat=upstream_compat)
         ids = self.quantizer.ids(x)
         return [row[keep] for row, keep in zip(ids, mask, strict=True)]
 
-    @torch.no_grad()
-    def encode(self, audio: Audio) -> list[int]:
+    def encode(self, audio: Audio, *, upstream_compat: bool = False) -> list[int]:
         """Speech tokens of a sound, 30 s at a time as the official system does.
+
+        Args:
+            audio: The sound.
+            upstream_compat: See `encode_all`; of one sound it concerns the very last token, and
+                that only after 30 s.
 
         Returns:
             ceil(seconds * tokens_per_second) ids in [0, codes).
@@ -136,18 +183,75 @@ class SpeechTokenizer(nn.Module):
         Raises:
             BadAudio: the sound is empty.
         """
-        samples = audio.resampled(self.config.sample_rate).samples.to(self.quantizer.weight)
+        return self.encode_all([audio], upstream_compat=upstream_compat)[0]
+
+    @torch.no_grad()
+    def encode_all(
+        self, audios: Sequence[Audio], *, upstream_compat: bool = False
+    ) -> list[list[int]]:
+        """Speech tokens of several sounds of any rate and length.
+
+        Sounds are cut every 30 s. Each piece gets the tokens it has alone, though pieces of about
+        one length are encoded together.
+
+        Args:
+            audios: The sounds.
+            upstream_compat: Encode as the official system does when given all of them in one call:
+                128 pieces are padded to the longest, and the padding is heard.
+
+        Raises:
+            BadAudio: a sound is empty.
+        """
+        pieces: list[Tensor] = []
+        owners: list[int] = []
+        for owner, audio in enumerate(audios):
+            cut = self._pieces(audio)
+            pieces += cut
+            owners += [owner] * len(cut)
+        tokens: list[list[int]] = [[] for _ in pieces]
+        for batch, length in self._batches([len(piece) for piece in pieces], upstream_compat):
+            samples = torch.stack(
+                [F.pad(p, (0, length - len(p))) for p in (pieces[i] for i in batch)]
+            )
+            lengths = torch.tensor([len(pieces[i]) for i in batch], device=samples.device)
+            found = self.encode_batch(samples, lengths, upstream_compat=upstream_compat)
+            for index, ids in zip(batch, found, strict=True):
+                tokens[index] = ids.tolist()
+        out: list[list[int]] = [[] for _ in audios]
+        for owner, ids in zip(owners, tokens, strict=True):
+            out[owner] += ids
+        return out
+
+    def _pieces(self, audio: Audio) -> list[Tensor]:
+        """A sound at the tokenizer's rate, cut every 30 s, on the device of the weights."""
+        config = self.config
+        samples = audio.resampled(config.sample_rate, config.resampler).samples
         if samples.numel() == 0:
             raise BadAudio("Cannot turn an empty sound into speech tokens.")
-        segment = self.config.positions * self.config.sample_rate // 50
-        tokens: list[int] = []
-        for start in range(0, len(samples), segment):
-            part = samples[start : start + segment]
-            pad = -len(part) % self.samples_per_token
-            padded = F.pad(part, (0, pad))[None]
-            length = torch.tensor([len(part)], device=part.device)
-            tokens += self.encode_batch(padded, length)[0].tolist()
-        return tokens
+        segment = config.positions * config.sample_rate // 50
+        return list(torch.split(samples.to(self.quantizer.weight), segment))
+
+    def _batches(self, lengths: list[int], upstream_compat: bool) -> list[tuple[list[int], int]]:
+        """Pieces that are encoded together, with the length that each batch is padded to."""
+        token, most = self.samples_per_token, BATCH_SECONDS * self.config.sample_rate
+        longest_first = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+        padded = [-(-length // token) * token for length in lengths]
+        if upstream_compat:
+            for start in range(0, len(lengths), OFFICIAL_BATCH):
+                together = range(start, min(start + OFFICIAL_BATCH, len(lengths)))
+                longest = max(padded[i] for i in together)
+                for i in together:
+                    padded[i] = longest
+            longest_first.sort(key=lambda i: i // OFFICIAL_BATCH)
+        batches: list[tuple[list[int], int]] = []
+        for i in longest_first:
+            batch, length = batches[-1] if batches else ([], 0)
+            alike = padded[i] == length or (not upstream_compat and padded[i] >= 0.8 * length)
+            if batch and alike and (len(batch) + 1) * length <= most:
+                batch.append(i)
+            else:
+                batches.append(([i], padded[i]))
+        return batches
 
 
 @dataclass(frozen=True)

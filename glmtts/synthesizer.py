@@ -1,7 +1,7 @@
 """Text to speech: the whole path. Read `Synthesizer.stream` first; each line of it is one stage.
 
 text -> sentences -> text ids -> speech tokens -> mel frames -> samples
-text/normalize   text/tokenizer   lm.py        flow.py      vocoder.py
+text/frontend    text/tokenizer   lm.py        flow.py      vocoder.py
 """
 
 import json
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from glmtts import checkpoint, hub
 from glmtts.audio import Audio, AudioSpec
-from glmtts.cloning import VoiceEncoder
+from glmtts.cloning import SPEECH_DBFS, VoiceEncoder
 from glmtts.config import from_dict
 from glmtts.errors import BadInput, BadText, CheckpointError, SpeechError
 from glmtts.flow import FlowOptions, TokenToMel
@@ -26,10 +26,13 @@ from glmtts.proofreader import Proofreader
 from glmtts.sampling import Sampling
 from glmtts.speaker import SpeakerEncoder
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
-from glmtts.text.g2p import analyse
-from glmtts.text.normalize import Normalizer
+from glmtts.text.frontend import Frontend, Sentence, encode
+from glmtts.text.hybrid import Policy
+from glmtts.text.lexicon import Lexicon
+from glmtts.text.normalize import normalise
+from glmtts.text.readings import is_mandarin
 from glmtts.text.tokenizer import TextTokenizer
-from glmtts.text.units import Unit
+from glmtts.text.written import as_written
 from glmtts.vocoder import Vocoder
 from glmtts.voice import Prompt, Voice
 from glmtts.voices import VoiceLibrary, default_folder
@@ -84,12 +87,18 @@ class SpeakOptions:
             (`Synthesizer.flow_options`).
         pace: Whole sentences or blocks.
         speed: 1 = as the model speaks, 2 = twice as fast; the pitch stays.
+        lexicon: The user's words and their readings, or a file of them, read again when it changes.
+        phonemes: What the language model is given as phonemes: "off" (text alone), "auto"
+            (polyphones and rare Hanzi), "all"; None = what it was made for. Readings that the text
+            or the lexicon gives are phonemes always.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
     flow: FlowOptions | None = None
     pace: Pace = field(default_factory=Pace)
     speed: float = 1.0
+    lexicon: Lexicon | str | Path | None = None
+    phonemes: Policy | None = None
 
     def __post_init__(self) -> None:
         """Refuse a speed no one can follow.
@@ -122,6 +131,8 @@ class Manifest:
         candidates: Utterances drawn for each sentence, the best-read one is spoken.
         flow_steps: Euler steps of the flow unless asked otherwise.
         flow_guidance: Its guidance unless asked otherwise.
+        voice_dbfs: Loudness that the speech in a voice's clip is brought to; None = as recorded
+            (official).
         default_voices: Voice for each language when none is asked for.
         trained_by: Which recipe made it.
     """
@@ -139,6 +150,7 @@ class Manifest:
     candidates: int = 1
     flow_steps: int = 10
     flow_guidance: float = 0.7
+    voice_dbfs: float | None = SPEECH_DBFS
     default_voices: tuple[str, ...] = ()
     trained_by: str = ""
 
@@ -160,7 +172,7 @@ class Synthesizer:
         """Put parts together; `load` does it from a folder."""
         self.proofreader = proofreader
         self.manifest = manifest
-        self.normalizer = Normalizer(max_length=manifest.sentence_length)
+        self.frontend = Frontend(max_length=manifest.sentence_length)
         self.text_tokenizer = text_tokenizer
         self.lm, self.flow, self.vocoder = lm, flow, vocoder
         self.encoder, self.voices = encoder, voices
@@ -180,8 +192,9 @@ class Synthesizer:
         Args:
             name_or_path: A name of `available_models()` or a model folder.
             device: "cpu", "cuda", "cuda:1" …; "auto" takes a GPU if there is one.
-            dtype: Type of the language model's weights: "float32", "bfloat16", "float16"; "auto" is
-                bfloat16 on a GPU. Flow and vocoder stay float32 (else there is audible hiss).
+            dtype: Type of the language model's weights: "float32", "bfloat16", "float16", or "int8"
+                for fast decoding on a CPU; "auto" is bfloat16 on a GPU, else float32. Flow and
+                vocoder stay float32 (else there is audible hiss).
             components: Other folders for single components ("lm", "flow", "vocoder", …), such as a
                 training checkpoint.
             voices: Folder of the user's voices; by default the one of this platform.
@@ -202,18 +215,23 @@ class Synthesizer:
         encoder = VoiceEncoder(
             speech_tokenizer,
             checkpoint.load(SpeakerEncoder, paths["speaker"], device=where),
-            text.ids,
+            text.transcript,
             manifest.audio,
+            manifest.voice_dbfs,
         )
         proofreader, heads = None, paths["speech_tokenizer"] / "heads"
         if heads.is_dir():
             proofreader = Proofreader(
                 speech_tokenizer, checkpoint.load(TokenizerHeads, heads, device=where)
             )
+        lm = checkpoint.load(
+            TextToSpeechTokens, paths["lm"], device=where,
+            dtype=torch.bfloat16 if kind is torch.int8 else kind,
+        )  # fmt: skip
         return cls(
             manifest,
             text_tokenizer,
-            checkpoint.load(TextToSpeechTokens, paths["lm"], device=where, dtype=kind),
+            lm.pack() if kind is torch.int8 else lm,
             checkpoint.load(TokenToMel, paths["flow"], device=where),
             checkpoint.load(Vocoder, paths["vocoder"], device=where),
             encoder,
@@ -272,20 +290,24 @@ class Synthesizer:
             UnknownVoice: the model has no voices.
         """
         described = [v for v in self.voices.describe() if not v["problem"]]
-        wanted = "zh" if is_chinese(text) else "en"
+        wanted = "zh" if is_mandarin(text) else "en"
         known = {v["name"]: v["language"] for v in described}
         for name in (*self.manifest.default_voices, *known):
             if known.get(name) == wanted:
                 return self.voices.get(name)
         return self.voices.get(next(iter(known), "default"))
 
-    def sentences(self, text: str) -> list[str]:
+    def sentences(self, text: str, options: SpeakOptions | None = None) -> list[str]:
         """The sentences that `stream` speaks one by one, as they will be read.
 
         Raises:
-            BadText: nothing in the text can be spoken.
+            BadText: nothing in the text can be spoken, or a reading in it does not exist.
+            BadInput: the lexicon cannot be read.
         """
-        return self.normalizer(text)
+        return [sentence.text for sentence in self._read(text, options) if sentence.text]
+
+    def _read(self, text: str, options: SpeakOptions | None) -> list[Sentence]:
+        return self.frontend(text, Lexicon.opened(options.lexicon) if options else None)
 
     def stream(
         self, text: str, voice: Voice | None = None, options: SpeakOptions | None = None
@@ -296,20 +318,23 @@ class Synthesizer:
         `finish_reason` tells how the language model ended it.
 
         Raises:
-            BadText: nothing in the text can be spoken.
-            BadInput: the voice was made for another model.
+            BadText: nothing in the text can be spoken, or a reading in it does not exist.
+            BadInput: the voice was made for another model, or the lexicon cannot be read.
         """
         options = options or SpeakOptions()
         voice = voice or self.default_voice(text)
-        reader = TextReader(self.text_tokenizer, self.manifest.phonemes)
         rng = self.lm.generator(options.sampling.seed)
         options = replace(options, sampling=self.sampling(options.sampling))
         flow_options = replace(options.flow or self.flow_options, blocks=options.pace.blocks)
         prompt = voice.prompt
-        for sentence in self._readable(text, reader):  #                    text -> sentence
-            reading = reader(sentence)
+        for sentence, reading in self._readable(text, options):  #          text -> sentence
+            silence = torch.zeros(round(sentence.pause_s * self.sample_rate))
+            if reading is None:
+                yield Audio(silence, self.sample_rate, "stop")
+                continue
             text_ids = reading.ids  #                                       sentence -> (T,)
-            heard = self._audible(prompt, voice, sentence)
+            prompt = prompt.before(len(text_ids), self.manifest.history_tokens)
+            heard = self._audible(prompt, voice, sentence.text)
             tokens = self._tokens(reading, heard, options, rng)  #          (T,) -> S ids
             mel, wave = self.flow.stream(voice, flow_options), self.vocoder.stream()
             spoken: list[int] = []
@@ -320,9 +345,11 @@ class Synthesizer:
                 samples = wave.push(frames, last=last)  #                   (f, M) -> (n,)
                 reason = tokens.finish_reason if last else None
                 if last or samples.numel():
-                    yield Audio(samples.float().cpu(), self.sample_rate, reason)
+                    spoken_now = samples.float().cpu()
+                    sound = torch.cat([spoken_now, silence]) if last else spoken_now
+                    yield Audio(sound, self.sample_rate, reason)
             if self.manifest.history_tokens:
-                prompt = prompt.extended(text_ids, spoken, self.manifest.history_tokens)
+                prompt = prompt.extended(text_ids, spoken, limit=None)
 
     def speak(
         self, text: str, voice: Voice | None = None, options: SpeakOptions | None = None
@@ -335,20 +362,24 @@ class Synthesizer:
         """
         return Audio.concat(list(self.stream(text, voice, options)))
 
-    def _readable(self, text: str, reader: "TextReader") -> list[str]:
-        """The sentences of `text` without those (of signs no dictionary reads) that have no ids."""
-        sentences = self.sentences(text)
-        readable: list[str] = []
+    def _readable(
+        self, text: str, options: SpeakOptions
+    ) -> list[tuple[Sentence, "Reading | None"]]:
+        """The sentences of `text` with their ids (None: a pause alone).
+
+        Those (of signs no dictionary reads) that have no ids are left out.
+        """
+        reader = TextReader(self.text_tokenizer, self.manifest.phonemes, options.phonemes)
+        sentences = self._read(text, options)
+        readable: list[tuple[Sentence, Reading | None]] = []
         for sentence in sentences:
             try:
-                reader(sentence)
+                readable.append((sentence, reader.read(sentence) if sentence.text else None))
             except BadText as error:
                 if len(sentences) == 1:
                     raise
-                log.warning("Left out, it cannot be read: %r (%s)", sentence, error)
-            else:
-                readable.append(sentence)
-        if not readable:
+                log.warning("Left out, it cannot be read: %r (%s)", sentence.text, error)
+        if not any(reading for _, reading in readable):
             raise BadText(f"Nothing in the text can be spoken: {text.strip()[:40]!r}.")
         return readable
 
@@ -372,7 +403,7 @@ class Synthesizer:
     def _audible(self, prompt: Prompt, voice: Voice, sentence: str) -> Prompt:
         """The prompt the language model is given for a sentence."""
         foreign = voice.language in ("zh", "en")
-        foreign = foreign and (voice.language == "zh") != is_chinese(sentence)
+        foreign = foreign and (voice.language == "zh") != is_mandarin(sentence)
         length = sum(len(turn.speech_tokens) for turn in prompt.turns[: prompt.own])
         unfit = foreign and not self.manifest.foreign_prompts
         return Prompt() if unfit or length > self.manifest.prompt_tokens else prompt
@@ -388,29 +419,41 @@ class Reading:
 
 @dataclass(frozen=True)
 class TextReader:
-    """A normalised sentence to text ids, as phonemes or as text."""
+    """Sentences to text ids.
+
+    Attributes:
+        tokenizer: Of the model.
+        phonemes: The model learnt units, mostly as phonemes; else text as the official model.
+        policy: Which units are phonemes; None: all or none of them, as the model learnt.
+    """
 
     tokenizer: TextTokenizer
     phonemes: bool
+    policy: Policy | None = None
+
+    def read(self, sentence: Sentence) -> Reading:
+        """Read one sentence.
+
+        Raises:
+            BadText: nothing in it can be spoken.
+        """
+        if self.phonemes and not sentence.said:
+            raise BadText(f"Nothing in the text can be spoken: {sentence.text[:40]!r}.")
+        policy = self.policy or ("all" if self.phonemes else "off")
+        ids = encode(sentence, self.tokenizer, policy, written=not self.phonemes)
+        return Reading(ids, sentence.phonemes if self.phonemes else [])
 
     def __call__(self, text: str) -> Reading:
-        """Read a sentence, or a whole transcript.
+        """Read a text of any length at once.
 
         Raises:
             BadText: nothing in the text can be spoken.
         """
-        ids: list[int] = []
-        phonemes: list[str] = []
-        for sentence in Normalizer()(text):
-            units = analyse(sentence)
-            if self.phonemes and units[-1].phonemes:  # a model of sentences wants to see an end
-                units.append(Unit("。" if is_chinese(sentence) else "."))
-            as_phonemes = [self.phonemes and bool(unit.phonemes) for unit in units]
-            ids += self.tokenizer.encode_units(units, as_phonemes)[0]
-            phonemes += [phoneme for unit in units for phoneme in unit.phonemes]
-        if not ids:
-            raise BadText(f"Nothing in the text can be spoken: {text[:40]!r}.")
-        return Reading(ids, phonemes)
+        read = [self.read(sentence) for sentence in Frontend()(text) if sentence.text]
+        return Reading(
+            [i for reading in read for i in reading.ids],
+            [phoneme for reading in read for phoneme in reading.phonemes],
+        )
 
     def ids(self, text: str) -> list[int]:
         """(T,) text ids alone.
@@ -420,10 +463,15 @@ class TextReader:
         """
         return self(text).ids
 
+    def transcript(self, text: str) -> list[int]:
+        """(T,) text ids of what a voice's clip says; as text it ends with a space (spec §2.1).
 
-def is_chinese(text: str) -> bool:
-    """Whether a text holds any Hanzi."""
-    return any("\u4e00" <= char <= "\u9fff" for char in text)
+        Raises:
+            BadText: nothing in the text can be spoken.
+        """
+        if self.phonemes:
+            return self(text).ids
+        return self.tokenizer.encode(as_written(normalise(text)) + " ")
 
 
 class FinishedTokens(list[int]):
@@ -476,7 +524,10 @@ def _device(name: str) -> torch.device:
 def _dtype(name: str, device: str) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if _device(device).type == "cuda" else torch.float32
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    known = {
+        "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
+        "int8": torch.int8,
+    }  # fmt: skip
     if name not in known:
         raise BadInput(f"Unknown dtype {name!r}. Known: auto, {', '.join(known)}.")
     return known[name]

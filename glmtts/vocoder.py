@@ -1,18 +1,22 @@
 """Mel frames to samples. Read Vocoder.decode, then WaveStream.push.
 
-Three networks behind one interface (`VOCODERS`):
+Five networks behind one interface (`VOCODERS`):
 
-    harmonic    a pulse train and noise through predicted filters; trains on a CPU
-    vocos       Vocos, 1-D (arXiv 2306.00814)
-    vocos2d     Vocos over time and frequency bands (GLM-TTS, arXiv 2512.14291 §2.7)
+    harmonic       a pulse train and noise through predicted filters; trains on a CPU
+    vocos          Vocos, 1-D (arXiv 2306.00814)
+    vocos2d        Vocos over time and frequency bands (GLM-TTS, arXiv 2512.14291 §2.7)
+    hift           the official 24 kHz vocoder, HiFT
+    torchscript    a published archive as it is: the official 32 kHz vocoder
 
 Each of them sees `left` frames back and `right` frames ahead and nothing else (the default harmonic
-one: 39 and 9 frames of 20 ms), so a stream computes every stretch once, with that much context, and
-gives what `decode` gives. The phase of the pulses is carried along; noise is a function of the
-sample's index.
+one: 39 and 9 frames of 20 ms; the official HiFT: 21 and 21), so a stream computes every stretch
+once, with that much context, and gives what `decode` gives. The phase of the pulses is carried
+along; noise is a function of the sample's index.
 """
 
+import math
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import ClassVar
 
 import numpy as np
@@ -22,8 +26,26 @@ from torch import Tensor, nn
 from glmtts.audio import AudioSpec, hz_to_mel, mel_to_hz
 from glmtts.errors import BadInput
 from glmtts.nn.harmonic import HarmonicVocoder, pitch_loss
+from glmtts.nn.hift import HiFT, HiFTConfig
+from glmtts.nn.scripted import ScriptedVocoder
 from glmtts.nn.vocos import Position, Vocos
 from glmtts.nn.vocos2d import Vocos2d
+
+BLOB = "generator_jit.pt"
+"""The archive of a torchscript vocoder, beside its configuration."""
+
+
+@dataclass(frozen=True)
+class ArchiveConfig:
+    """What is known of a TorchScript vocoder from outside.
+
+    Attributes:
+        left: Frames back that a frame's samples see.
+        right: Frames ahead.
+    """
+
+    left: int
+    right: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +67,8 @@ class VocoderConfig:
         noise_cepstrum: Order of the noise filter (harmonic).
         breathy_from_hz: Below, voiced sound is made of pulses (harmonic).
         breathy_to_hz: Above, everything is noise (harmonic).
+        hift: The official network; None is the released one (hift, which has no other setting).
+        archive: Of the file that is run (torchscript, which has no other setting).
     """
 
     kind: str = "harmonic"
@@ -61,6 +85,8 @@ class VocoderConfig:
     noise_cepstrum: int = 48
     breathy_from_hz: float = 3_500.0
     breathy_to_hz: float = 6_000.0
+    hift: HiFTConfig | None = None
+    archive: ArchiveConfig | None = None
 
 
 def vocos(config: VocoderConfig) -> Vocos:
@@ -89,6 +115,27 @@ def harmonic(config: VocoderConfig) -> HarmonicVocoder:
     )  # fmt: skip
 
 
+def hift(config: VocoderConfig) -> HiFT:
+    """The official 24 kHz network of `config`.
+
+    Raises:
+        BadInput: its upsampling does not make a frame of the spec's hop.
+    """
+    sizes, spec = config.hift or HiFTConfig(), config.spec
+    if sizes.hop != spec.hop_length:
+        raise BadInput(
+            f"This HiFT makes {sizes.hop} samples a frame, the mel has a hop of {spec.hop_length}. "
+            "Make up_rates times stft_hop that number."
+        )
+    return HiFT(sizes, spec.n_mels, spec.sample_rate)
+
+
+def torchscript(config: VocoderConfig) -> ScriptedVocoder:
+    """A frame for the archive of `config`, which hears mels of magnitudes divided by n_fft."""
+    spec, archive = config.spec, config.archive or ArchiveConfig(0, 0)
+    return ScriptedVocoder(spec.hop_length, -math.log(spec.n_fft), archive.left, archive.right)
+
+
 def envelope_of(spec: AudioSpec, bins: int = 512) -> Tensor:
     """Interpolation of a log-mel over `bins` frequencies from 0 to Nyquist: (M, bins).
 
@@ -102,7 +149,10 @@ def envelope_of(spec: AudioSpec, bins: int = 512) -> Tensor:
     return torch.tensor(rows, device="cpu")
 
 
-VOCODERS = {"harmonic": harmonic, "vocos": vocos, "vocos2d": vocos2d}
+VOCODERS = {
+    "harmonic": harmonic, "vocos": vocos, "vocos2d": vocos2d, "hift": hift,
+    "torchscript": torchscript,
+}  # fmt: skip
 
 
 class Vocoder(nn.Module):
@@ -122,6 +172,26 @@ class Vocoder(nn.Module):
         self.config = config
         self.spec = config.spec
         self.network = VOCODERS[config.kind](config)
+
+    @property
+    def blob_name(self) -> str:
+        """The file that `glmtts.checkpoint` keeps beside the tensors; "" for none."""
+        return BLOB if isinstance(self.network, ScriptedVocoder) else ""
+
+    @property
+    def blob(self) -> bytes:
+        """The archive of a torchscript vocoder; of any other kind b""."""
+        return self.network.archive if isinstance(self.network, ScriptedVocoder) else b""
+
+    @blob.setter
+    def blob(self, data: bytes) -> None:
+        assert isinstance(self.network, ScriptedVocoder), f"{self.config.kind} has no archive"
+        self.network.archive = data
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the type and on the device that mels must have."""
+        return next(chain(self.parameters(), self.buffers()))
 
     def forward(
         self, mel: Tensor, pitch: Tensor | None = None, voiced: Tensor | None = None
@@ -155,7 +225,7 @@ class Vocoder(nn.Module):
         """Mel (F, M) to samples (F * hop,) on the device of the weights."""
         if mel.shape[0] == 0:
             return mel.new_zeros(0)
-        return self.network(mel[None].to(next(self.parameters()))).samples[0]
+        return self.network(mel[None].to(self.like)).samples[0]
 
     def stream(self) -> "WaveStream":
         """Start decoding one utterance piece by piece."""
@@ -169,7 +239,7 @@ class WaveStream:
         """Start at the beginning of an utterance."""
         self._network = vocoder.network
         self._hop = vocoder.spec.hop_length
-        self._like = next(vocoder.parameters())
+        self._like = vocoder.like
         self._mel = self._like.new_zeros(0, vocoder.spec.n_mels)
         self._first = 0  # index of the first frame in self._mel
         self._done = 0  # frames whose samples were returned

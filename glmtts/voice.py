@@ -34,15 +34,30 @@ class Prompt:
     """How many leading turns belong to the voice itself and are never dropped (0 or 1)."""
 
     def extended(
-        self, text_ids: Sequence[int], speech_tokens: Sequence[int], limit: int = 750
+        self, text_ids: Sequence[int], speech_tokens: Sequence[int], limit: int | None = 750
     ) -> "Prompt":
         """Add what was just said; drop the oldest later turns while speech exceeds `limit` tokens.
 
-        The voice's own turn is always kept (spec §2.5).
+        The voice's own turn is always kept (spec §2.5). No limit: nothing is dropped.
         """
-        later = [*self.turns[self.own :], Turn(tuple(text_ids), tuple(speech_tokens))]
+        said = Turn(tuple(text_ids), tuple(speech_tokens))
+        prompt = Prompt((*self.turns, said), self.own)
+        return prompt if limit is None else prompt._within(limit)
+
+    def before(self, text_length: int, limit: int = 750) -> "Prompt":
+        """What is left of the prompt before a sentence, so that it too fits into `limit` tokens.
+
+        The sentence is expected to take as many speech tokens for each of its `text_length` ids as
+        the turns so far did (spec §2.5).
+        """
+        texts = sum(len(turn.text_ids) for turn in self.turns)
+        speech = sum(len(turn.speech_tokens) for turn in self.turns)
+        return self._within(limit - int(speech / max(1, texts) * text_length))
+
+    def _within(self, limit: int) -> "Prompt":
+        later = [*self.turns[self.own :]]
         kept = self.turns[: self.own]
-        total = sum(len(turn.speech_tokens) for turn in (*kept, *later))
+        total = sum(len(turn.speech_tokens) for turn in self.turns)
         while later and total > limit:
             total -= len(later.pop(0).speech_tokens)
         return Prompt((*kept, *later), self.own)

@@ -1,13 +1,19 @@
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 
-from glmtts.audio import Audio, AudioSpec, log_mel, mel_basis, whisper_log_mel
+from glmtts.audio import (
+    Audio,
+    AudioSpec,
+    kaldi_fbank,
+    log_mel,
+    mel_basis,
+    sinc_resampled,
+    whisper_log_mel,
+)
 from glmtts.errors import BadAudio
 from tests import tiny
 
@@ -80,12 +86,49 @@ def test_whispers_mel_is_the_same_at_a_higher_rate() -> None:
     assert (a[2:-2] - b[2:-2]).abs().mean() < 0.02
 
 
-@pytest.mark.reference
-def test_mels_are_the_official_ones() -> None:
-    goldens = Path(os.environ.get("GLMTTS_GOLDENS", "../shared/goldens")) / "mel.safetensors"
-    with safe_open(str(goldens), "pt") as file:  # pyright: ignore
-        keys = set(file.keys())  # pyright: ignore
-        basis = {k: file.get_tensor(k).float() for k in keys if "basis" in k}  # pyright: ignore
-    found = [b for b in basis.values() if b.shape == (80, 961)]
-    assert found, f"no 24 kHz basis among {sorted(basis)}"
-    assert (found[0] - mel_basis(24_000, 1_920, 80, 0.0, 8_000.0)).abs().max() < 1e-6
+@pytest.mark.parametrize(
+    ("source", "target"), [(24_000, 16_000), (16_000, 24_000), (44_100, 8_000)]
+)
+def test_the_sinc_resampler_keeps_a_tone(source: int, target: int) -> None:
+    def tone(rate: int) -> torch.Tensor:
+        return torch.sin(2 * torch.pi * 440 * torch.arange(rate // 5) / rate)
+
+    found = sinc_resampled(tone(source), source, target)
+    assert found.shape == (target // 5,)
+    assert (found - tone(target))[100:-100].abs().max() < 2e-3
+    odd = sinc_resampled(torch.ones(1_001), source, target)
+    assert len(odd) == -(-1_001 * target // source)
+    sound = Audio(tone(source), source)
+    assert torch.equal(sound.resampled(target, "sinc").samples, found)
+    assert (sound.resampled(target).samples - found)[100:-100].abs().max() < 1e-2
+
+
+def test_whispers_mel_of_a_padded_row_is_that_of_the_row_alone() -> None:
+    torch.manual_seed(0)
+    rows = [torch.randn(n) * level for n, level in ((3_200, 0.1), (6_400, 1.0), (160, 0.5))]
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    lengths = torch.tensor([len(row) for row in rows])
+    for rate in (16_000, 24_000):
+        multiple = lengths // 480 * 480 if rate == 24_000 else lengths
+        multiple = multiple.clamp(min=rate // 50)
+        together = whisper_log_mel(padded, 80, rate, multiple)
+        for row, n, found in zip(padded, multiple.tolist(), together, strict=True):
+            alone = whisper_log_mel(row[:n], 80, rate)
+            torch.testing.assert_close(found[: len(alone)], alone, atol=1e-6, rtol=1e-5)
+            assert not found[len(alone) :].any()
+    assert not torch.allclose(whisper_log_mel(padded)[0, :20], together[0, :20], atol=1e-3)
+
+
+def test_kaldis_features_count_whole_windows() -> None:
+    assert kaldi_fbank(torch.zeros(399)).shape == (0, 80)
+    assert kaldi_fbank(torch.zeros(400)).shape == (1, 80)
+    assert kaldi_fbank(torch.zeros(559)).shape == (1, 80)
+    silence = kaldi_fbank(torch.full((16_000,), 0.5))  # a constant is taken out of each window
+    assert silence.shape == (98, 80)
+    assert (silence == silence.min()).all()
+    time = torch.arange(16_000) / 16_000
+    for hertz in (200.0, 1_000.0, 5_000.0):
+        loudest = kaldi_fbank(torch.sin(2 * torch.pi * hertz * time)).mean(0).argmax()
+        mel = 1127.0 * np.log(1.0 + np.array([20.0, hertz, 8_000.0]) / 700.0)
+        expected = (mel[1] - mel[0]) / (mel[2] - mel[0]) * 81 - 1
+        assert abs(float(loudest) - expected) < 1.0

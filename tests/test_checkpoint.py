@@ -90,6 +90,29 @@ def test_damage_is_named(saved: Path, damage: str) -> None:
         checkpoint.load(Part, saved)
 
 
+def test_a_foreign_file_is_kept_beside_the_tensors(tmp_path: Path) -> None:
+    part = Part(Sizes())
+    part.blob_name, part.blob = "net.bin", b"\x00net"
+    checkpoint.save(part, tmp_path)
+    assert (tmp_path / "net.bin").read_bytes() == b"\x00net"
+
+    class WithFile(Part):
+        blob_name = "net.bin"
+
+    assert checkpoint.load(WithFile, tmp_path).blob == b"\x00net"
+    (tmp_path / "net.bin").unlink()
+    with pytest.raises(CheckpointError, match=r"net\.bin"):
+        checkpoint.load(WithFile, tmp_path)
+    part.blob = b""
+    with pytest.raises(CheckpointError, match=r"no net\.bin to save"):
+        checkpoint.save(part, tmp_path / "empty")
+    assert not (tmp_path / "empty").exists()
+    for name in ("..", "../net.bin", "/net.bin", "config.json"):
+        part.blob_name, part.blob = name, b"x"
+        with pytest.raises(CheckpointError, match="plain name"):
+            checkpoint.save(part, tmp_path)
+
+
 def test_configurations_survive_json_and_refuse_strangers() -> None:
     outer = Outer(Sizes(rates=(3.0,), note="n"))
     assert from_dict(Outer, to_dict(outer)) == outer

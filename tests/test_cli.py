@@ -302,8 +302,11 @@ def test_a_name_that_cannot_be_stored_is_refused_before_anything_loads(
 
 def test_models_lists_the_bundled_one(glmtts: Run) -> None:
     rows = json.loads(glmtts("models", "--json").out)
-    assert rows[0].keys() == {"name", "license", "about"}
-    assert "glmtts-nano" in [row["name"] for row in rows]
+    assert rows[0].keys() == {"name", "where", "bytes", "license", "about"}
+    sizes = {row["name"]: row["bytes"] for row in rows}
+    assert sizes["glmtts-nano"] > 1_000_000
+    assert sizes["zai-org/GLM-TTS"] == 0
+    assert json.loads(glmtts("models", "list", "--json").out) == rows
     assert "glmtts-nano" in glmtts("models").out
 
 

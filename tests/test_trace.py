@@ -168,3 +168,40 @@ def test_a_saved_wav_is_what_was_spoken(synth: Synthesizer, tmp_path: Path) -> N
     again = Audio.load(tmp_path / "out.wav")
     assert again.sample_rate == 24_000
     assert torch.allclose(again.samples, audio.samples.clamp(-1, 1), atol=2e-4)
+
+
+# ----- what the text itself asks for --------------------------------------------------------------
+
+
+def test_a_break_is_silence_of_its_length(synth: Synthesizer) -> None:
+    text = '<speak>你好<break time="300ms"/>世界</speak>'
+    first, second = synth.stream(text, options=QUICK)
+    assert not first.samples[-7_200:].any()
+    assert first.samples[:-7_200].any()
+    assert first.finish_reason is not None
+    assert second.samples[-7_200:].any()
+    pause, *spoken = synth.stream(f'<break time="1s"/>{text}', options=QUICK)
+    assert (pause.seconds, pause.finish_reason, len(spoken)) == (1.0, "stop", 2)
+    assert synth.sentences(text) == ["你好", "世界"]
+
+
+def test_readings_and_lexicons_reach_the_language_model(
+    synth: Synthesizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoken: list[str] = []
+    generate = synth.lm.generate_checked
+
+    def listening(text_ids: list[int], *rest: object, **options: object) -> object:
+        spoken.append(synth.text_tokenizer.decode(text_ids))
+        return generate(text_ids, *rest, **options)
+
+    monkeypatch.setattr(synth.lm, "generate_checked", listening)
+    words = tmp_path / "words.tsv"
+    words.write_text("行\thang2\n", encoding="utf-8")
+    synth.speak("长[chang2]行。", options=replace(QUICK, lexicon=words))
+    synth.speak("你长[chang2]。", options=replace(QUICK, phonemes="off"))
+    assert spoken == ["<|CH|><|ANG2|><|H|><|ANG2|>。", "你<|CH|><|ANG2|>。"]
+    with pytest.raises(BadText, match="chang2"):
+        synth.speak("长[chang9]", options=QUICK)
+    with pytest.raises(BadInput, match="Cannot read the lexicon"):
+        synth.speak("好", options=replace(QUICK, lexicon=tmp_path / "none.tsv"))

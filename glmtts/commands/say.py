@@ -18,6 +18,7 @@ from glmtts.commands.voices import transcribed
 from glmtts.errors import BadInput, GlmTtsError, MissingExtra
 from glmtts.sampling import Sampling
 from glmtts.synthesizer import SpeakOptions, Synthesizer
+from glmtts.text.lexicon import Lexicon
 
 TEXT_SUFFIXES = (".txt", ".md")
 COMPONENTS = ("text_tokenizer", "lm", "flow", "vocoder", "speech_tokenizer", "speaker")
@@ -40,6 +41,8 @@ class Request:
     play: bool = False
     seed: int | None = None
     speed: float = 1.0
+    lexicon: Path | None = None
+    """A file of words and their readings."""
     steps: int | None = None
     """Steps of the flow; None for the model's own."""
     model: str = "glmtts-nano"
@@ -74,7 +77,7 @@ def say(request: Request) -> None:
         voice = synthesizer.voice(clip or request.voice, transcript)
 
     started, seconds, spoken, cut = time.monotonic(), 0.0, 0, list[str]()
-    bar = sentence_bar(len(synthesizer.sentences(text)))
+    bar = sentence_bar(len(synthesizer.sentences(text, options)))
     with Outputs(request, synthesizer.sample_rate) as outputs:
         try:
             with stop_signals(), bar:
@@ -123,7 +126,11 @@ def read_text(source: str) -> str:
 
 def speak_options(request: Request) -> SpeakOptions:
     """The options of the pipeline that the flags ask for."""
-    return SpeakOptions(sampling=Sampling(seed=request.seed), speed=request.speed)
+    return SpeakOptions(
+        sampling=Sampling(seed=request.seed),
+        speed=request.speed,
+        lexicon=Lexicon.load(request.lexicon) if request.lexicon else None,
+    )
 
 
 def component_folders(pairs: Sequence[str]) -> dict[str, str | Path]:

@@ -17,6 +17,7 @@ import torch
 from glmtts.data.shards import MEL_HIGH, MEL_LOW, Clip, Corpus
 from glmtts.errors import BadInput
 from glmtts.lm import LMBatch, LMConfig
+from glmtts.text import hybrid
 
 
 class UnitEncoder(Protocol):
@@ -37,11 +38,14 @@ class TextMix:
         phonemes: Share of the clips written in phonemes throughout.
         surface: Share written as ordinary text throughout.
         most: In hybrid clips each unit becomes phonemes with a rate drawn from U(0, `most`).
+        ordinary: Only units with one usual reading do; polyphones and rare Hanzi stay text, so that
+            the model learns them too (paper §2.6, which has `TextMix(0.0, 0.8, 0.5, True)`).
     """
 
     phonemes: float = 0.8
     surface: float = 0.04
     most: float = 0.5
+    ordinary: bool = False
 
     def choose(self, clip: Clip, rng: np.random.Generator) -> list[bool]:
         """For each unit of `clip`, whether it is written in phonemes."""
@@ -51,7 +55,11 @@ class TextMix:
         if kind < self.phonemes + self.surface:
             return [False] * len(clip.units)
         rate = rng.uniform(0.0, self.most)
-        return (rng.random(len(clip.units)) < rate).tolist()
+        chosen = hybrid.at_random(len(clip.units), rate, rng)
+        if self.ordinary:
+            plain = (hybrid.is_plain(surface) for surface, _ in clip.units)
+            chosen = [choice and fit for choice, fit in zip(chosen, plain, strict=True)]
+        return chosen
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,9 @@
 """Keys and values of past positions, kept by the caller: one set of weights serves many streams."""
 
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -39,22 +43,118 @@ class KVCache:
         """Count `count` positions as written, after the last layer."""
         self.length += count
 
-    def repeated(self, rows: int) -> "KVCache":
-        """A copy whose `rows` rows all continue this cache's only row."""
-        shape = (-1, rows, -1, -1, -1)
-        return KVCache(
-            self.keys.expand(shape).clone(), self.values.expand(shape).clone(), self.length
+
+@dataclass(frozen=True)
+class Places:
+    """Where the rows of one decoding step are written, and what they see.
+
+    Attributes:
+        slots: (R,) int64 slot of each row.
+        positions: (R,) int64 position of each row, which is the length of its slot.
+        runs: (first row, end, first slot, length) of rows whose slots are neighbours and equally
+            long: attention reads exactly what they hold. None: it reads all of the storage under a
+            mask made from `positions`, so that shapes never change (for CUDA graphs).
+    """
+
+    slots: Tensor
+    positions: Tensor
+    runs: tuple[tuple[int, int, int, int], ...] | None
+
+
+class SlotCache:
+    """Keys and values of sequences that come, advance and go independently, one in each slot.
+
+    Attributes:
+        keys: (layers, slots, kv_heads, capacity, head_dim).
+        values: As `keys`.
+        lengths: Positions written in each slot.
+    """
+
+    def __init__(self, cache: KVCache) -> None:
+        """Take over the storage of an empty cache, whose rows become slots."""
+        self.keys, self.values = cache.keys, cache.values
+        self.lengths = [0] * cache.keys.shape[1]
+
+    @property
+    def capacity(self) -> int:
+        """Positions a slot has room for."""
+        return self.keys.shape[3]
+
+    def slot(self, slot: int) -> KVCache:
+        """One slot as a cache of one row that shares the storage."""
+        only = slice(slot, slot + 1)
+        return KVCache(self.keys[:, only], self.values[:, only], self.lengths[slot])
+
+    def copied(self, slot: int) -> KVCache:
+        """What a slot holds, as a cache of its own."""
+        end = self.lengths[slot]
+        only = slice(slot, slot + 1)
+        keys, values = self.keys[:, only, :, :end], self.values[:, only, :, :end]
+        return KVCache(keys.clone(), values.clone(), end)
+
+    def put(self, slot: int, cache: KVCache) -> None:
+        """Replace what a slot holds by the content of a cache of one row."""
+        end = cache.length
+        self.keys[:, slot, :, :end] = cache.keys[:, 0, :, :end]
+        self.values[:, slot, :, :end] = cache.values[:, 0, :, :end]
+        self.lengths[slot] = end
+
+    def places(self, slots: Sequence[int]) -> Places:
+        """Places for one more position in each of `slots` (ascending)."""
+        runs: list[tuple[int, int, int, int]] = []
+        for row, slot in enumerate(slots):
+            length = self.lengths[slot] + 1
+            if runs and runs[-1][2] + row - runs[-1][0] == slot and runs[-1][3] == length:
+                runs[-1] = (runs[-1][0], row + 1, runs[-1][2], length)
+            else:
+                runs.append((row, row + 1, slot, length))
+        device = self.keys.device
+        lengths = [self.lengths[slot] for slot in slots]
+        return Places(
+            torch.tensor(slots, device=device), torch.tensor(lengths, device=device), tuple(runs)
         )
 
-    def kept(self, rows: Tensor) -> "KVCache":
-        """A copy with the rows at the indices `rows` (int64)."""
-        return KVCache(self.keys[:, rows], self.values[:, rows], self.length)
+    def write(self, layer: int, places: Places, keys: Tensor, values: Tensor) -> None:
+        """Write one position (R, kv_heads, head_dim) of each row."""
+        self.keys[layer][places.slots, :, places.positions] = keys
+        self.values[layer][places.slots, :, places.positions] = values
+
+
+class Prefixes:
+    """The latest sequence beginnings that were read, ready to be put into a slot."""
+
+    def __init__(self, limit: int = 16) -> None:
+        """Keep at most `limit` of them; the one unused for longest goes first."""
+        self.limit = limit
+        self.entries: OrderedDict[tuple[int, ...], KVCache] = OrderedDict()
+
+    def get(self, ids: Sequence[int]) -> KVCache | None:
+        """What was kept for exactly these ids."""
+        key = tuple(ids)
+        if key in self.entries:
+            self.entries.move_to_end(key)
+        return self.entries.get(key)
+
+    def keep(self, ids: Sequence[int], cache: KVCache) -> None:
+        """Keep a cache of one row that holds exactly these ids."""
+        self.entries[tuple(ids)] = cache
+        while len(self.entries) > self.limit:
+            self.entries.popitem(last=False)
 
 
 def empty_cache(
-    layers: int, rows: int, kv_heads: int, capacity: int, head_dim: int, like: Tensor
+    layers: int,
+    rows: int,
+    kv_heads: int,
+    capacity: int,
+    head_dim: int,
+    like: Tensor,
+    dtype: torch.dtype | None = None,
 ) -> KVCache:
-    """Allocate a cache on the device and in the type of `like`."""
+    """Allocate a cache on the device of `like`, in its type or in `dtype`.
+
+    A CPU hands out the memory only as it is written to.
+    """
     shape = (layers, rows, kv_heads, capacity, head_dim)
-    keys = torch.zeros(shape, dtype=like.dtype, device=like.device)
+    keys = torch.zeros(shape, dtype=dtype or like.dtype, device=like.device)
     return KVCache(keys, torch.zeros_like(keys))

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glmtts.nn.cache import KVCache, empty_cache
+from glmtts.errors import BadInput
+from glmtts.nn.cache import KVCache, Places, SlotCache, empty_cache
+from glmtts.nn.int8 import Int8Linear, exact_kernels
 from glmtts.nn.norm import RMSNorm, compute_dtype
 from glmtts.nn.rope import rotary, rotate
 
@@ -84,6 +86,24 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, kv_width, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, kv_width, bias=False)
         self.o_proj = nn.Linear(width, config.hidden_size, bias=False)
+        self.qkv: Int8Linear | None = None
+
+    def pack(self) -> None:
+        """Go over to 8-bit weights; the first three projections become one."""
+        three = [self.q_proj.weight, self.k_proj.weight, self.v_proj.weight]
+        self.qkv = Int8Linear(torch.cat(three))
+        del self.q_proj, self.k_proj, self.v_proj
+        self.o_proj = Int8Linear(self.o_proj.weight)
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, heads, L, hd), keys and values (B, kv_heads, L, hd) before rotation."""
+        if self.qkv is not None:
+            size = self.head_dim
+            sizes = [self.heads * size, self.kv_heads * size, self.kv_heads * size]
+            parts = self.qkv(x).split(sizes, -1)
+        else:
+            parts = (self.q_proj(x), self.k_proj(x), self.v_proj(x))
+        return tuple(part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in parts)
 
     def forward(
         self,
@@ -96,9 +116,7 @@ class Attention(nn.Module):
     ) -> Tensor:
         """(B, L, D) -> (B, L, D); `mask` is additive (B, 1, L, keys), None means causal."""
         rows, length, _ = x.shape
-        q = self.q_proj(x).view(rows, length, self.heads, self.head_dim).transpose(1, 2)
-        k = self.k_proj(x).view(rows, length, self.kv_heads, self.head_dim).transpose(1, 2)
-        v = self.v_proj(x).view(rows, length, self.kv_heads, self.head_dim).transpose(1, 2)
+        q, k, v = self.project(x)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         if cache is not None:
             k, v = cache.append(layer, k, v)
@@ -111,12 +129,38 @@ class Attention(nn.Module):
             )  # fmt: skip
         return self.o_proj(y.transpose(1, 2).reshape(rows, length, -1))
 
+    def step(
+        self, x: Tensor, cos: Tensor, sin: Tensor, cache: SlotCache, places: Places, layer: int
+    ) -> Tensor:
+        """One new position of each slot: (R, 1, D) -> (R, 1, D)."""
+        q, k, v = self.project(x)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        cache.write(layer, places, k[:, :, 0], v[:, :, 0])
+        # The query heads that share keys stand in the place of query positions.
+        q = q[:, :, 0].unflatten(1, (self.kv_heads, -1))  # (R, kv_heads, heads / kv_heads, hd)
+        keys, values = cache.keys[layer], cache.values[layer]
+        if places.runs is None:
+            seen = torch.arange(cache.capacity, device=x.device) <= places.positions[:, None]
+            y = F.scaled_dot_product_attention(q, keys, values, seen[:, None, None])
+        else:
+            parts: list[Tensor] = []
+            for start, end, slot, length in places.runs:
+                at = slice(slot, slot + end - start)
+                k, v = keys[at, :, :length], values[at, :, :length]
+                parts.append(F.scaled_dot_product_attention(q[start:end], k, v))
+            y = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return self.o_proj(y.reshape(len(x), 1, -1))
+
     def scores(self, x: Tensor, cos: Tensor, sin: Tensor, head: int) -> Tensor:
         """Scores of one query head before masking: (B, L, D) -> (B, L, L) float32."""
         size, group = self.head_dim, self.heads // self.kv_heads
         start, kv_start = head * size, head // group * size
-        q = F.linear(x, self.q_proj.weight[start : start + size])[:, None]  # (B, 1, L, hd)
-        k = F.linear(x, self.k_proj.weight[kv_start : kv_start + size])[:, None]
+        if self.qkv is None:
+            wq, wk = self.q_proj.weight, self.k_proj.weight
+        else:
+            wq, wk = self.qkv.weight[: self.heads * size], self.qkv.weight[self.heads * size :]
+        q = F.linear(x, wq[start : start + size])[:, None]  # (B, 1, L, hd)
+        k = F.linear(x, wk[kv_start : kv_start + size])[:, None]
         with torch.autocast(x.device.type, enabled=False):
             cos, sin = cos.float(), sin.float()
             q, k = rotate(q.float(), cos, sin)[:, 0], rotate(k.float(), cos, sin)[:, 0]
@@ -132,9 +176,19 @@ class FeedForward(nn.Module):
         self.gate_proj = nn.Linear(config.hidden_size, config.ffn_size, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, config.ffn_size, bias=False)
         self.down_proj = nn.Linear(config.ffn_size, config.hidden_size, bias=False)
+        self.gate_up: Int8Linear | None = None
+
+    def pack(self) -> None:
+        """Go over to 8-bit weights; the first two projections become one."""
+        self.gate_up = Int8Linear(torch.cat([self.gate_proj.weight, self.up_proj.weight]))
+        del self.gate_proj, self.up_proj
+        self.down_proj = Int8Linear(self.down_proj.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D)."""
+        if self.gate_up is not None:
+            gate, up = self.gate_up(x).chunk(2, -1)
+            return self.down_proj(F.silu(gate) * up)
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
@@ -165,6 +219,13 @@ class Layer(nn.Module):
         thought = self.mlp(self.post_attention_layernorm(x))
         return x + F.dropout(thought, self.dropout, self.training)
 
+    def step(
+        self, x: Tensor, cos: Tensor, sin: Tensor, cache: SlotCache, places: Places, layer: int
+    ) -> Tensor:
+        """(R, 1, D) -> (R, 1, D)."""
+        x = x + self.self_attn.step(self.input_layernorm(x), cos, sin, cache, places, layer)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
 
 class Llama(nn.Module):
     """Embedding, layers and the final norm. Nothing on the module changes while it runs."""
@@ -173,6 +234,7 @@ class Llama(nn.Module):
         """Draw weights: normal, deviation 0.02, smaller where a layer writes into the stream."""
         super().__init__()
         self.sizes = config
+        self.packed = False
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_eps)
@@ -185,7 +247,47 @@ class Llama(nn.Module):
         """An empty cache for `rows` sequences of up to `capacity` positions."""
         c = self.sizes
         weight = self.embed_tokens.weight
-        return empty_cache(c.layers, rows, c.kv_heads, capacity, c.head_dim, weight)
+        dtype = torch.float32 if self.packed else None
+        return empty_cache(c.layers, rows, c.kv_heads, capacity, c.head_dim, weight, dtype)
+
+    @torch.no_grad()
+    def pack(self) -> None:
+        """Go over to 8-bit linear layers, one after the other, for decoding on a CPU.
+
+        Activations are float32 from then on. The model cannot be trained or saved afterwards.
+
+        Raises:
+            BadInput: the model is not on a CPU, or on one without fitting kernels.
+        """
+        device = self.embed_tokens.weight.device
+        if device.type != "cpu" or not exact_kernels():
+            raise BadInput(
+                f"8-bit decoding needs an x86 processor, not {device} with the kernels "
+                f"{torch.backends.quantized.engine!r}. Use bfloat16 or float32."
+            )
+        for layer in self.layers:
+            layer.self_attn.pack()  # pyright: ignore
+            layer.mlp.pack()  # pyright: ignore
+        for module in self.modules():
+            if isinstance(module, RMSNorm):  # computed in float32: not to be converted each time
+                module.float()
+        self.packed = True
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(...) ids -> (..., D) in the type of the activations."""
+        x = self.embed_tokens(ids)
+        return x.float() if self.packed else x
+
+    def step(self, ids: Tensor, cache: SlotCache, places: Places) -> Tensor:
+        """One more position of some slots: (R,) ids -> (R, D) after the final norm.
+
+        The lengths of the slots stay as they are.
+        """
+        x = self.embed(ids)[:, None]
+        cos, sin = self.rotary(places.positions[:, None], x.dtype)
+        for index, layer in enumerate(self.layers):
+            x = layer.step(x, cos, sin, cache, places, index)  # pyright: ignore
+        return self.norm(x)[:, 0]
 
     def rotary(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosines and sines for `positions` (B, L)."""
@@ -218,7 +320,7 @@ class Llama(nn.Module):
         assert mask is None or cache is None, "a mask and a cache do not go together"
         if positions is None:
             positions = torch.arange(past, past + length, device=ids.device).expand(rows, -1)
-        x = F.dropout(self.embed_tokens(ids), self.sizes.dropout, self.training)
+        x = F.dropout(self.embed(ids), self.sizes.dropout, self.training)
         dtype = compute_dtype(x)
         if past and length > 1:
             seen = torch.ones(length, past + length, dtype=torch.bool, device=ids.device)

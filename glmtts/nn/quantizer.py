@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glmtts.nn.packed import PackedLinear, pack
+
 
 @torch.no_grad()
 def spread_codes(codes: Tensor, width: int) -> Tensor:
@@ -41,18 +43,39 @@ class EMAQuantizer(nn.Module):
         """Make `codes` entries of `dim` numbers."""
         super().__init__()
         self.decay = decay
+        self._nearness: PackedLinear | None = None
         self.weight = nn.Parameter(torch.randn(codes, dim), requires_grad=False)
         self.register_buffer("ema_count", torch.ones(codes))
         self.register_buffer("ema_weight", self.weight.detach().clone())
         self.ema_count: Tensor
         self.ema_weight: Tensor
 
+    @torch.no_grad()
+    def pack(self) -> None:
+        """Prepare the codes for fast `ids` on a CPU; they must not change any more."""
+        nearness = nn.Linear(self.weight.shape[1], len(self.weight), device="meta")
+        nearness.weight = self.weight
+        nearness.bias = nn.Parameter(-0.5 * self._squares(), requires_grad=False)
+        pack(nearness)
+        self._nearness = getattr(nearness, "packed", None)
+
+    def _squares(self) -> Tensor:
+        """Squared length of each code, without a copy of them all: (V,)."""
+        return torch.cat([part.float().square().sum(1) for part in self.weight.split(4096)])
+
     def ids(self, x: Tensor) -> Tensor:
         """Index of the nearest code by squared distance: (..., D) -> (...)."""
         flat = x.reshape(-1, x.shape[-1]).float()
-        codes = self.weight.float()
-        distance = codes.square().sum(1) - 2.0 * flat @ codes.T  # + |x|^2, the same for every code
-        return distance.argmin(1).reshape(x.shape[:-1])
+        pieces = flat.split(max(1, 2**25 // len(self.weight)))  # distances of 128 MB
+        if self._nearness is not None and self._nearness.takes(
+            flat
+        ):  # x.c - |c|^2 / 2, largest for the nearest
+            found = [self._nearness(part, None).argmax(1) for part in pieces]
+            return torch.cat(found).reshape(x.shape[:-1])
+        codes, squares = self.weight.float(), self._squares()
+        # less |x|^2, the same for every code
+        found = [(squares - 2.0 * part @ codes.T).argmin(1) for part in pieces]
+        return torch.cat(found).reshape(x.shape[:-1])
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Quantise for training.

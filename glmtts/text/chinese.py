@@ -1,69 +1,32 @@
-"""Mandarin readings: pypinyin with the phrases of pypinyin-dict's large_pinyin, no word cutter.
+"""Mandarin readings in context. Read `read` first.
 
-Of five readers tried on 53 polyphones this one was right most often (51), and the training data
-were labelled by it. Loading all 412,000 phrases takes 2 s and 200 MB, so only those that occur in a
-text are handed to pypinyin, which then answers exactly as with all of them.
+A sentence is cut into words (`words`); a word is read as the dictionaries have it (`phrases`: what
+the training data were labelled by), a surname as one, and characters that are still open by rules
+on their context (`polyphones`) and a small classifier (`senses`). Tones are lexical.
 """
 
-import ast
 import re
-from bisect import bisect_left
-from functools import lru_cache
-from importlib import resources
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from pypinyin import Style, lazy_pinyin
-from pypinyin.constants import PHRASES_DICT
 from pypinyin.seg import mmseg
 
-_LINE_START = len("    '")
+from glmtts.text import phrases, polyphones
+from glmtts.text.polyphones import Context
+from glmtts.text.surnames import DOUBLE_SURNAMES, SURNAMES
+from glmtts.text.words import Word, cut
 
 
-class _PhraseBook:
-    """The sorted lines `    '银行': [['yín'], ['háng']],` of the dictionary's source files.
+class Reading(NamedTuple):
+    """How a character is read, and why.
 
-    As a sequence it has one item for each byte: the phrase of the line that byte is in, so that
-    `bisect` finds a phrase without reading the rest.
+    Attributes:
+        syllable: Numbered pinyin, 5 = neutral; "" if no dictionary has the character.
+        decided_by: What decided, such as "phrase 银行", "rule 得 dei3", "surname", "character".
     """
 
-    def __init__(self) -> None:
-        folder = resources.files("pypinyin_dict.phrase_pinyin_data")
-        bodies: list[bytes] = []
-        while (part := folder / f"large_pinyin_{len(bodies)}.py").is_file():
-            bodies.append(part.read_bytes().partition(b"{\n")[2].partition(b"\n}")[0] + b"\n")
-        assert bodies, "this version of pypinyin-dict keeps its phrases elsewhere"
-        self._lines = b"".join(bodies)
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def __getitem__(self, offset: int) -> bytes:
-        start = self._lines.rfind(b"\n", 0, offset) + 1 + _LINE_START
-        return self._lines[start : self._lines.index(b"'", start)]
-
-    def starting_with(self, prefix: str) -> dict[str, list[list[str]]]:
-        """All phrases that start with `prefix`, with the readings of their characters."""
-        key = prefix.encode()
-        found: dict[str, list[list[str]]] = {}
-        offset = bisect_left(self, key)
-        while offset < len(self) and self[offset].startswith(key):
-            start = self._lines.rfind(b"\n", 0, offset) + 1
-            end = self._lines.index(b"\n", offset)
-            found |= ast.literal_eval("{" + self._lines[start:end].decode().strip() + "}")
-            offset = end + 1
-        return found
-
-
-@lru_cache(maxsize=1)
-def _book() -> _PhraseBook:
-    return _PhraseBook()
-
-
-@lru_cache(maxsize=100_000)
-def _learn(pair: str) -> None:
-    """Hand the phrases that start with these two characters to pypinyin."""
-    phrases = _book().starting_with(pair)
-    PHRASES_DICT.update(phrases)
-    mmseg.seg.train(phrases)  # pyright: ignore
+    syllable: str
+    decided_by: str
 
 
 def pinyin(hanzi: str) -> list[str]:
@@ -72,13 +35,92 @@ def pinyin(hanzi: str) -> list[str]:
     >>> pinyin("银行")
     ['yin2', 'hang2']
     """
-    for pair in re.findall("(?=(..))", hanzi):
-        _learn(pair)
-    syllables = lazy_pinyin(
-        hanzi,
-        style=Style.TONE3,
-        neutral_tone_with_five=True,
-        errors=lambda unknown: [""] * len(unknown),  # pyright: ignore
+    return [reading.syllable for reading in read(hanzi)]
+
+
+def lexical(char: str, syllable: str) -> str:
+    """A syllable without tone sandhi: 一 and 不, which phrases have with it, as they are alone."""
+    return {"一": "yi1", "不": "bu4"}.get(char, syllable)
+
+
+def read(line: str) -> list[Reading]:
+    """Readings of a sentence in which every unit is one character; "" for what is no Hanzi.
+
+    Marks part clauses; any other character that is no Hanzi stands for a word.
+    """
+    words = cut(line)
+    out: list[Reading] = []
+    for index, word in enumerate(words):
+        found = _by_dictionary(line[word.start : word.end], word)
+        own = phrases.is_own(line[word.start : word.end])
+        before, after = _tag(line, words, index - 1, "^"), _tag(line, words, index + 1, "$")
+        for position, reading in enumerate(found, word.start):
+            char = line[position]
+            if char in SURNAMES and _called(line, position):
+                reading = Reading(SURNAMES[char], "surname")
+            elif reading.decided_by not in ("", "surname") and polyphones.rules(char):
+                context = Context(
+                    line, position, *_clause(line, position),
+                    before if position == word.start else "?",
+                    after if position == word.end - 1 else "?",
+                    position > word.start or (bool(index) and words[index - 1].length == 1),
+                    reading.decided_by == "character" or (word.tag == "?" and word.length == 2 and not own),  # noqa: E501
+                )  # fmt: skip
+                rule = polyphones.decide(context)
+                if rule and (rule.conditional or reading.decided_by == "character"):
+                    reading = Reading(rule.reading, f"rule {char} {rule.reading} ({rule.line})")
+            out.append(reading)
+    return out
+
+
+def _by_dictionary(text: str, word: Word) -> list[Reading]:
+    if word.tag == "x":
+        return [Reading("", "")]
+    if not word.surname or phrases.is_own(text):
+        return [Reading(*pair) for pair in zip(phrases.readings(text), _sources(text), strict=True)]
+    surname, rest = text[: word.surname], text[word.surname :]
+    known = DOUBLE_SURNAMES.get(surname) or SURNAMES.get(surname)
+    spoken = known.split() if known else phrases.readings(surname)
+    return [
+        *(Reading(syllable, "surname") for syllable in spoken),
+        *(Reading(*pair) for pair in zip(phrases.readings(rest), _sources(rest), strict=True)),
+    ]
+
+
+def _called(line: str, position: int) -> bool:
+    """Whether the character is a surname because 姓 stands beside it."""
+    return (
+        line[position - 1 : position] == "姓" and line[position - 2 : position] not in _NO_SURNAME
+    ) or (
+        line[position + 1 : position + 2] == "姓"
+        and line[position + 2 : position + 3] in "男女某人氏青"
     )
-    assert len(syllables) == len(hanzi), f"{hanzi!r} has {len(syllables)} readings"
-    return syllables
+
+
+_NO_SURNAME = ("百姓", "同姓", "贵姓", "异姓")
+
+
+def _sources(text: str) -> Iterator[str]:
+    """For each character of a word what its dictionary reading comes from."""
+    if phrases.is_own(text):
+        yield from [f"phrase {text} (own)"] * len(text)
+        return
+    for part in mmseg.seg.cut(text):  # pyright: ignore
+        listed = len(part) > 1 and phrases.is_listed(part)
+        yield from [f"phrase {part}" if listed else "character"] * len(part)
+
+
+_MARK = re.compile("[，。！？；：、…,.!?;:]")
+
+
+def _clause(line: str, position: int) -> tuple[str, str]:
+    """The clause before a character and behind it."""
+    start = max((m.end() for m in _MARK.finditer(line, 0, position)), default=0)
+    end = _MARK.search(line, position + 1)
+    return line[start:position], line[position + 1 : end.start() if end else len(line)]
+
+
+def _tag(line: str, words: list[Word], index: int, none: str) -> str:
+    if not 0 <= index < len(words) or _MARK.match(line[words[index].start]):
+        return none
+    return words[index].tag

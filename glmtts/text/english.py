@@ -1,6 +1,6 @@
 """English words to ARPAbet: the CMU dictionary, word forms made from it, and spelling rules.
 
-Read `pronounce_run` first. Function words have the weak forms of running speech that the training
+Read `read` first. Function words have the weak forms of running speech that the training
 data have (`the` DH AH0, before a vowel DH IY0), not the dictionary's citation forms.
 """
 
@@ -8,7 +8,10 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import resources
+from typing import NamedTuple
 
+from glmtts.text import heteronyms
+from glmtts.text.heteronyms import Place
 from glmtts.text.spelling import spell
 
 Phones = tuple[str, ...]
@@ -43,9 +46,14 @@ tiktok T IH1 K T AA2 K | alipay AA1 L IY0 P EY2 | beijing B EY2 JH IH1 NG
 tokenizer T OW1 K AH0 N AY2 Z ER0
 """
 _ACRONYMS = frozenset(
-    "AI AM API CEO EU GPS HR ID IT PC PM PR TV UK UN US USA VIP".split()  # noqa: SIM905
+    "ACT AI AM API ATM CAD CEO CFO CIA COO CTO DIY EU FAQ FBI GDP GPS HR ID IMF IPO IT LED LAN MBA "  # noqa: SIM905
+    "MIT NBA PC PM POS PR ROI SAT SOS TV UK UN URL US USA VIP WAN WHO WTO".split()
 )
 """Capitals that are read letter by letter although they look like words."""
+_SHORT_WORDS = frozenset(
+    "ah am an as at be by do go ha he hi if in is it me my no of oh ok on or ox so to up us we ye yo".split()  # noqa: E501, SIM905
+)
+"""Words of two letters; any other two capitals are an abbreviation."""
 
 _VOWEL_LETTERS = re.compile("[aeiouy]")
 _SIBILANTS = ("S", "Z", "SH", "ZH", "CH", "JH")
@@ -73,43 +81,106 @@ def lexicon() -> dict[str, str]:
     return words
 
 
-def pronounce_run(words: Sequence[str]) -> list[Phones]:
-    """ARPAbet of English words that stand next to each other; vowels carry stress 0, 1 or 2.
+class Spoken(NamedTuple):
+    """How a word is pronounced, and why.
 
-    Context decides only for weak forms: `the` and `to` before a vowel, and a single letter.
+    Attributes:
+        phones: ARPAbet, vowels with stress 0, 1 or 2.
+        decided_by: What decided, such as "cmudict", "letters", "heteronym record, noun".
     """
-    if len(words) >= 3 and all(word.isupper() for word in words):
-        words = [word.lower() for word in words]  # shouting, not abbreviations
-    spoken = [pronounce(word) for word in words]
+
+    phones: Phones
+    decided_by: str
+
+
+def pronounce_run(words: Sequence[str]) -> list[Phones]:
+    """ARPAbet of English words that stand next to each other; vowels carry stress 0, 1 or 2."""
+    return [spoken.phones for spoken in read(words)]
+
+
+def read(words: Sequence[str]) -> list[Spoken]:
+    """Pronunciations of a run of English words; marks between them have none.
+
+    Context decides for heteronyms, `the` and `to` before a vowel, a single letter, and for capitals:
+    three words and more of capitals are shouted, not spelled.
+    """  # noqa: E501
+    letters = [word for word in words if word[0].isalpha()]
+    if len(letters) >= 3 and all(word.isupper() for word in letters):
+        words = [word.lower() for word in words]
+    lower = [word.lower() for word in words]
+    out: list[Spoken] = []
     for i, word in enumerate(words):
-        following = spoken[i + 1][0] if i + 1 < len(words) else ""
-        if word.lower() == "the" and following[-1:].isdigit():
-            spoken[i] = ("DH", "IY0")
-        elif word.lower() == "to" and following[-1:].isdigit():
-            spoken[i] = ("T", "UH0")
+        if not word[0].isalpha():
+            out.append(Spoken((), ""))
+            continue
+        if _is_spelled(word):
+            spoken = explain(word)
+        else:
+            chosen = heteronyms.choose(Place(lower, i, word), variants)
+            spoken = Spoken(*chosen) if chosen else explain(word)
+        out.append(spoken)
+    for i, word in enumerate(words):
+        following = out[i + 1].phones[:1] if i + 1 < len(out) else ()
+        vowel = bool(following) and following[0][-1].isdigit()
+        if word.lower() == "the" and vowel:
+            out[i] = Spoken(("DH", "IY0"), "before a vowel")
+        elif word.lower() == "to" and vowel:
+            out[i] = Spoken(("T", "UH0"), "before a vowel")
         elif word == "A" and not following:
-            spoken[i] = LETTER_NAMES["a"]
-    return spoken
+            out[i] = Spoken(LETTER_NAMES["a"], "letters")
+    return out
+
+
+def pronounce(word: str) -> Phones:
+    """ARPAbet of one word of Latin letters, apostrophes and hyphens; never empty for a letter."""
+    return explain(word).phones
 
 
 @lru_cache(maxsize=20_000)
-def pronounce(word: str) -> Phones:
-    """ARPAbet of one word of Latin letters, apostrophes and hyphens; never empty for a letter."""
-    if word in _ACRONYMS:
-        return _letters(word)
+def explain(word: str) -> Spoken:
+    """Pronunciation of a word by itself, and what decided it."""
+    if _is_spelled(word):
+        return Spoken(_letters(word), "letters")
     if "-" in word:
-        return tuple(p for part in word.split("-") if part for p in pronounce(part))
+        parts = [explain(part) for part in word.split("-") if part]
+        return Spoken(
+            tuple(p for part in parts for p in part.phones),
+            "parts: " + ", ".join(part.decided_by for part in parts),
+        )
     lower = word.lower()
-    capitals = word.isupper() and word.isalpha() and len(word) > 1
-    if capitals and lower not in lexicon() and (len(word) <= 4 or not _has_vowel(word)):
-        return _letters(word)
-    known = look_up(lower) or _possessive(lower)
-    if known:
-        return known
+    if known := look_up(lower):
+        listed = "weak form" if lower in WEAK_FORMS else "listed" if lower in MODERN else "cmudict"
+        return Spoken(known, listed)
+    if "'" in lower and (known := _with_apostrophe(word)):
+        return Spoken(known, "ending after an apostrophe")
+    plural_of = re.fullmatch("([A-Z]{2,})s", word)  # GPUs
+    if plural_of:
+        return Spoken(plural(explain(plural_of[1]).phones), "letters, plural")
     humps = re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", word)  # iPhone, GitHub
     if len(humps) > 1 and "'" not in word:
-        return tuple(p for part in humps for p in pronounce(part))
-    return _derived(lower) or _compound(lower) or _by_rule(lower)
+        return Spoken(tuple(p for part in humps for p in pronounce(part)), "parts")
+    if known := _derived(lower):
+        return Spoken(known, "listed word with an ending or prefix")
+    if known := _compound(lower):
+        return Spoken(known, "two listed words")
+    return Spoken(_by_rule(lower), "spelling rules")
+
+
+def _is_spelled(word: str) -> bool:
+    """Whether a word in capitals is read letter by letter."""
+    if word in _ACRONYMS:
+        return True
+    if not (word.isupper() and word.isalpha() and len(word) > 1):
+        return False
+    if len(word) == 2:
+        return word.lower() not in _SHORT_WORDS
+    return word.lower() not in lexicon() and (len(word) <= 4 or not _has_vowel(word))
+
+
+def variants(word: str) -> list[str]:
+    """All pronunciations the CMU dictionary has of a lower-case word, the first one first."""
+    found = [lexicon().get(word if n == 1 else f"{word}({n})", "") for n in range(1, 6)]
+    return [phones for phones in found if phones]
 
 
 def look_up(word: str) -> Phones:
@@ -131,15 +202,22 @@ def _letters(word: str) -> Phones:
     return tuple(p for name in (*early, names[-1]) for p in name)
 
 
-def _possessive(word: str) -> Phones:
-    if "'" not in word:
-        return ()
+def _with_apostrophe(word: str) -> Phones:
+    """boss's, cats', teacher'll, who'd; () if the ending is another."""
     base, _, ending = word.rpartition("'")
-    whole = word.replace("'", "")
-    if ending in ("s", "") and base:
-        stem = pronounce(base)
+    if not base or ending.lower() not in _CLITICS:
+        return pronounce(word.replace("'", "")) if word.replace("'", "") else ()
+    stem = pronounce(base)
+    if ending.lower() in ("s", ""):
         return plural(stem) if ending else stem
-    return pronounce(whole)
+    if ending.lower() == "d":
+        return (*stem, "IH0", "D") if stem[-1] in ("T", "D") else (*stem, "D")
+    if ending.lower() == "ll" and stem[-1][-1].isdigit():
+        return (*stem, "L")
+    return (*stem, *_CLITICS[ending.lower()].split())
+
+
+_CLITICS = {"s": "", "": "", "d": "D", "ll": "AH0 L", "ve": "AH0 V", "re": "ER0", "m": "AH0 M"}
 
 
 def plural(phones: Phones) -> Phones:
@@ -183,7 +261,8 @@ def _derived(word: str) -> Phones:
     for ending, sound in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             for stem in _stems(word[: -len(ending)], ending):
-                if phones := look_up(stem):
+                phones = look_up(stem) or (_compound(stem) if len(stem) >= 7 else ())
+                if phones:
                     return sound(phones)
     for prefix, phones in _PREFIXES.items():
         rest = word.removeprefix(prefix)

@@ -3,6 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+PROTECTED = "\ue000-\uf8ff"
+"""Character class of the stand-ins for stretches with a forced reading (for use inside [...])."""
+
+PLAIN = "plain-letter"
+"""Rule of the spans whose characters stand one by one for the input's: `Ａ` as A, `é` as e."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -28,9 +34,12 @@ def joined(spans: Sequence[Span]) -> str:
 
 
 def sources(spans: Sequence[Span]) -> list[int | None]:
-    """For each character of the normalised text its character of the input, None if rewritten."""
+    """For each character of the normalised text its character of the input, None if rewritten.
+
+    A letter in another guise (full width, with an accent) counts as the same character.
+    """
     return [
-        None if span.rule else span.start + offset
+        None if span.rule not in ("", PLAIN) else span.start + offset
         for span in spans
         for offset in range(len(span.text))
     ]

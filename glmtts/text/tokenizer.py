@@ -63,7 +63,7 @@ class TextTokenizer:
             CheckpointError: one is missing, or the speech ids are not one run after `boa`.
         """
         self._tokenizer = tokenizer
-        text_size = tokenizer.get_vocab_size()
+        text_size = max(tokenizer.get_vocab().values(), default=-1) + 1  # ids may have gaps
         ats = tokenizer.token_to_id("<|audio_0|>")
         ate = tokenizer.token_to_id(f"<|audio_{speech_count - 1}|>")
         if ats is None and ate is None:
@@ -79,7 +79,8 @@ class TextTokenizer:
         self.special = SpecialTokens(pad, eoa, boa, ats, ate)
         self.vocab_size = max(text_size, ate + 1)
         """All ids: text, special and speech."""
-        self._phoneme_ids = {name: self._named(name) for name in PHONEME_TOKENS}
+        known = ((name, tokenizer.token_to_id(name)) for name in PHONEME_TOKENS)
+        self._phoneme_ids = {name: i for name, i in known if i is not None}
         self._space = self.encode(" ")
         self._surface_ids: dict[str, list[int]] = {}
 
@@ -136,7 +137,8 @@ class TextTokenizer:
 
         Args:
             units: Surface and phoneme tokens of each unit.
-            as_phonemes: For each unit, whether its phoneme tokens are written instead of it.
+            as_phonemes: For each unit, whether its phoneme tokens are written instead of it; a unit
+                one of whose phonemes has no token here (`knows`) is written out all the same.
 
         Returns:
             The ids (T,), and for each id its index among all phonemes of all units: of its own
@@ -152,7 +154,7 @@ class TextTokenizer:
                 ids += self._space
                 where += [-1] * len(self._space)
             after_word = word
-            if phonemes and phonetic:
+            if phonemes and phonetic and self.knows(phonemes):
                 ids += [self._phoneme_ids[p] for p in phonemes]
                 where += range(position, position + len(phonemes))
             else:
@@ -163,6 +165,13 @@ class TextTokenizer:
                 where += [position if phonemes else -1] * len(written)
             position += len(phonemes)
         return ids, where
+
+    def knows(self, phonemes: Sequence[str]) -> bool:
+        """Whether every one of these phoneme tokens has an id.
+
+        The official tokenizer has 204 Mandarin ones (spec §6.6), that of nano also the English.
+        """
+        return all(name in self._phoneme_ids for name in phonemes)
 
     def _named(self, name: str) -> int:
         i = self._tokenizer.token_to_id(name)

@@ -27,7 +27,11 @@ class Unit(NamedTuple):
 
 _WORD = "[A-Za-z]+(?:['’-][A-Za-z]+)*"
 _MARK = "[，。！？；：、…—–～,.!?;:~]+"
-_PIECE = re.compile(f"(?P<hanzi>[{HANZI}])|(?P<word>{_WORD})|(?P<mark>{_MARK})")
+FORCED = "\ue000-\uf8ff"
+"""Character class of the placeholders of units whose reading is given."""
+_PIECE = re.compile(
+    f"(?P<hanzi>[{HANZI}])|(?P<word>{_WORD})|(?P<mark>{_MARK})|(?P<forced>[{FORCED}])"
+)
 _HAS_HANZI = re.compile(f"[{HANZI}]")
 
 _ZH_MARKS = {"，": "，,、；;：:—–～~", "。": "。.…", "！": "！!", "？": "？?"}
@@ -43,19 +47,24 @@ _MARKS = {True: _inverted(_ZH_MARKS), False: _inverted(_EN_MARKS)}
 
 
 class Piece(NamedTuple):
-    """A unit before it has phonemes; `kind` is "hanzi", "word" or "mark"."""
+    """A unit before it has phonemes; `kind` is "hanzi", "word", "mark" or "forced"."""
 
     kind: str
     surface: str
 
 
-def segment(text: str) -> list[Piece]:
+def segment(text: str, mandarin: bool = False) -> list[Piece]:
     """Cut `text` into Hanzi, words and marks; the rest (spaces, quotes, symbols) is left out.
 
     A run of marks becomes its strongest one, full width where the text has Hanzi, and never stands
-    first. Mandarin keeps four marks (，。！？), English six (,.!?;:).
+    first. Mandarin keeps four marks (，。！？), English six (,.!?;:). A character of private use
+    is a piece of the kind "forced".
+
+    Args:
+        text: A normalised sentence.
+        mandarin: It is Mandarin although no Hanzi may be left in it.
     """
-    marks = _MARKS[bool(_HAS_HANZI.search(text))]
+    marks = _MARKS[mandarin or bool(_HAS_HANZI.search(text))]
     pieces: list[Piece] = []
     for match in _PIECE.finditer(text):
         kind, surface = str(match.lastgroup), match[0]

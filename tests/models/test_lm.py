@@ -6,8 +6,9 @@ import torch
 
 from glmtts import checkpoint
 from glmtts.errors import BadInput
-from glmtts.lm import Guard, LMBatch, LMConfig, RunawayGuard, TextToSpeechTokens
+from glmtts.lm import LMBatch, LMConfig, TextToSpeechTokens
 from glmtts.nn.llama import Llama, LlamaConfig, blocked_attention
+from glmtts.runaway import Guard, RunawayGuard
 from glmtts.sampling import Sampling
 from glmtts.voice import Prompt, Turn
 

@@ -1,14 +1,19 @@
+import copy
 import io
+import pickle
+import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from glmtts import checkpoint
-from glmtts.audio import Audio, mel_basis
+from glmtts.audio import Audio, kaldi_fbank, mel_basis, sinc_resampled
 from glmtts.convert import resemblyzer
-from glmtts.errors import BadAudio, CheckpointError
+from glmtts.convert.official_speaker import campplus_encoder
+from glmtts.errors import BadAudio, BadInput, CheckpointError, MissingExtra
 from glmtts.speaker import SpeakerConfig, SpeakerEncoder
 
 TINY = SpeakerConfig(hidden=12, layers=2, dims=8)
@@ -139,3 +144,108 @@ def test_other_packages_are_refused(tmp_path) -> None:
         resemblyzer.convert(wheel_of({}, path))
     with pytest.raises(CheckpointError, match="does not hold the encoder"):
         resemblyzer.convert(wheel_of({"model_state": {}}, path), sha256=None)
+
+
+def message(*fields: tuple[int, int | bytes | str]) -> bytes:
+    """A protocol buffer of numbers, texts and messages."""
+
+    def varint(value: int) -> bytes:
+        low, rest = value & 0x7F, value >> 7
+        return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
+
+    out = b""
+    for number, value in fields:
+        if isinstance(value, int):
+            out += varint(number << 3) + varint(value)
+        else:
+            data = value.encode() if isinstance(value, str) else value
+            out += varint(number << 3 | 2) + varint(len(data)) + data
+    return out
+
+
+def tiny_graph(weights: torch.Tensor) -> bytes:
+    """An ONNX file: the largest value of each mel bin (B, F, M) -> (B, M), times weights (M, E)."""
+
+    def value(name: str, *dims: int | str) -> bytes:
+        sizes = [(1, message((1 if isinstance(d, int) else 2, d))) for d in dims]
+        return message((1, name), (2, message((1, message((1, 1), (2, message(*sizes)))))))
+
+    axes = message((1, "axes"), (8, 1), (20, 7))
+    keep = message((1, "keepdims"), (3, 0), (20, 2))
+    mels, dims = weights.shape
+    tensor = message((1, mels), (1, dims), (2, 1), (8, "w"), (9, weights.numpy().tobytes()))
+    graph = message(
+        (1, message((1, "feats"), (2, "m"), (4, "ReduceMax"), (5, axes), (5, keep))),
+        (1, message((1, "m"), (1, "w"), (2, "embs"), (4, "MatMul"))),
+        (2, "tiny"), (5, tensor), (11, value("feats", "B", "T", mels)),
+        (12, value("embs", "B", dims)),
+    )  # fmt: skip
+    return message((1, 8), (7, graph), (8, message((1, ""), (2, 13))))
+
+
+@pytest.fixture(scope="module")
+def projection() -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.randn(80, 192)
+
+
+@pytest.fixture(scope="module")
+def campplus(projection: torch.Tensor) -> SpeakerEncoder:
+    return SpeakerEncoder(SpeakerConfig.official(), tiny_graph(projection)).eval()
+
+
+def test_campplus_hears_the_whole_sound_as_kaldi_does(
+    campplus: SpeakerEncoder, projection: torch.Tensor
+) -> None:
+    sound = voice(1.3, 150, rate=24_000)
+    features = kaldi_fbank(sinc_resampled(sound.samples, 24_000, 16_000))
+    assert features.shape == (128, 80)
+    expected = (features - features.mean(0)).amax(0) @ projection
+    vector = campplus.embed(sound)
+    assert vector.shape == (192,)
+    torch.testing.assert_close(vector, expected / expected.norm(), atol=1e-5, rtol=1e-4)
+    both = campplus.embed_batch([voice(0.4, 90), sound])
+    torch.testing.assert_close(both[1], vector)
+    assert campplus.embed_batch([]).shape == (0, 192)
+
+
+def test_campplus_is_kept_beside_its_configuration(campplus: SpeakerEncoder, tmp_path) -> None:
+    checkpoint.save(campplus, tmp_path / "speaker")
+    assert (tmp_path / "speaker" / "campplus.onnx").read_bytes() == campplus.blob
+    loaded = checkpoint.load(SpeakerEncoder, tmp_path / "speaker")
+    sound = voice(1.0, 140)
+    expected = campplus.embed(sound)
+    converted = campplus_encoder(tmp_path / "speaker" / "campplus.onnx")
+    for again in (loaded, converted, copy.deepcopy(campplus), pickle.loads(pickle.dumps(campplus))):
+        assert again.config == SpeakerConfig.official()
+        assert torch.equal(again.embed(sound), expected)
+    (tmp_path / "speaker" / "campplus.onnx").unlink()
+    with pytest.raises(CheckpointError, match=r"campplus\.onnx"):
+        checkpoint.load(SpeakerEncoder, tmp_path / "speaker")
+    with pytest.raises(CheckpointError, match=r"campplus\.onnx"):
+        campplus_encoder(tmp_path / "speaker" / "campplus.onnx")
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is empty"):
+        campplus_encoder(tmp_path / "empty.onnx")
+
+
+def test_campplus_says_what_it_lacks(
+    campplus: SpeakerEncoder, projection: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound, config = voice(0.5, 140), SpeakerConfig.official()
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        SpeakerEncoder(config, b"not a graph").embed(sound)
+    with pytest.raises(CheckpointError, match="gives 7 numbers, the configuration says 192"):
+        SpeakerEncoder(config, tiny_graph(projection[:, :7].contiguous())).embed(sound)
+    with pytest.raises(CheckpointError, match="does not take an input"):
+        SpeakerEncoder(replace(config, n_mels=40), campplus.blob).embed(sound)
+    for samples in (torch.zeros(0), torch.zeros(16_000), torch.full((16_000,), float("nan"))):
+        with pytest.raises(BadAudio, match="speaker"):
+            campplus.embed(Audio(samples, 16_000))
+    with pytest.raises(BadAudio, match="20 ms"):
+        campplus.embed(voice(0.02, 140))
+    with pytest.raises(BadInput, match="Known: ge2e, campplus"):
+        SpeakerEncoder(replace(config, kind="other"))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'glmtts\[official\]'"):
+        SpeakerEncoder(config, campplus.blob).embed(sound)

@@ -21,19 +21,22 @@ from glmtts.nn.harmonic import (
     voicing_of,
     white_noise,
 )
+from glmtts.nn.hift import HiFTConfig
 from glmtts.nn.stft import centred_istft, overlap_add, spectral_loss
 from glmtts.nn.vocos2d import DepthwiseConv
 from glmtts.vocoder import VOCODERS, Vocoder, VocoderConfig
 
-KINDS = tuple(VOCODERS)
+KINDS = tuple(kind for kind in VOCODERS if kind != "torchscript")
+HIFT = HiFTConfig(dims=32, pitch_dims=16)
 
 
 def tiny(kind: str) -> Vocoder:
     """A small random vocoder."""
     torch.manual_seed(0)
     config = VocoderConfig(
-        kind=kind, dims=32, blocks=2, hidden=48, kernel=5, bands=10, cepstrum=24, noise_cepstrum=12
-    )
+        kind=kind, dims=32, blocks=2, hidden=48, kernel=5, bands=10, cepstrum=24,
+        noise_cepstrum=12, hift=HIFT if kind == "hift" else None,
+    )  # fmt: skip
     return Vocoder(config).eval()
 
 

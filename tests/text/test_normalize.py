@@ -40,7 +40,7 @@ def test_text_without_speech_is_refused(text: str) -> None:
 
 def test_numbers_alone_follow_the_language_asked_for() -> None:
     assert normalise("123") == "一百二十三"
-    assert normalise("123", "en") == "one hundred twenty-three"
+    assert normalise("123", "en") == "one hundred and twenty-three"
     assert normalise("Twelve? 12!") == "Twelve? twelve!"
 
 

@@ -198,6 +198,18 @@ def test_texts_are_mixed_as_asked():
     assert np.mean(hybrid) == pytest.approx(0.2, abs=0.04)
 
 
+def test_the_papers_mix_leaves_polyphones_as_text():
+    units = (("天", ("a",)), ("行", ("b",)), ("鼋", ("c",)), ("go", ("d",))) * 50
+    clip = Clip("c", "zh", "s", "", units, 1.0)
+    rng = np.random.default_rng(0)
+    chosen = np.array([TextMix(0.0, 0.8, 0.5, True).choose(clip, rng) for _ in range(400)])
+    assert np.mean(chosen.any(1)) == pytest.approx(0.2, abs=0.06)
+    assert not chosen[:, 1::4].any()
+    assert not chosen[:, 2::4].any()
+    assert chosen[:, 0::4].any()
+    assert chosen[:, 3::4].any()
+
+
 def test_shards_of_another_tokenizer_or_too_few_are_refused(home: Path):
     source = batches(home)
     with pytest.raises(BadInput, match="speech token"):

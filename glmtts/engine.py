@@ -1,0 +1,166 @@
+"""Many utterances at once: requests join and leave between the steps of one batch.
+
+Read `Engine.step` first. A request's tokens do not depend on its neighbours: each has its options
+and its generator, and the decoder computes each slot by itself (`nn.decoder`). What may be shared
+is computed once: in the layout [voice's text][past and target text][BOA][speech] only the text of
+the voice comes before anything of the request's own, so its keys and values are kept for the next
+request in the same voice; the voice's speech stands behind the target text and is read each time.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+import torch
+
+from glmtts.errors import BadInput
+from glmtts.lm import TextToSpeechTokens, Utterance, draw_next
+from glmtts.nn.cache import Prefixes
+from glmtts.sampling import Sampling
+from glmtts.voice import Prompt
+
+CAPACITY = 2_048
+"""Positions of a slot unless asked otherwise: a minute of speech with prompt and text."""
+
+
+class Request(Utterance):
+    """An utterance that an engine is asked for; read `tokens` and `finish_reason` after each step.
+
+    Attributes:
+        slot: Where it is computed; None while it waits and after it has ended.
+    """
+
+    slot: int | None = None
+
+
+class Engine:
+    """A language model that speaks up to `slots` utterances side by side.
+
+    Not for several threads at once: one thread submits, steps and reads.
+
+    Attributes:
+        slots: Utterances computed at once; more wait.
+        capacity: Positions (prompt, text and longest speech) an utterance may take.
+    """
+
+    def __init__(
+        self,
+        lm: TextToSpeechTokens,
+        slots: int = 8,
+        capacity: int | None = None,
+        *,
+        prefixes: int = 16,
+        static: bool | None = None,
+    ) -> None:
+        """Allocate the slots.
+
+        Args:
+            lm: The model; packed to 8 bits (`lm.pack()`) it is fastest on a CPU.
+            slots: Utterances at once.
+            capacity: Positions of each; by default 2,048, or the model's context if shorter.
+            prefixes: Voices whose text is kept read.
+            static: Steps of constant shape, replayed as a CUDA graph; by default on a GPU.
+        """
+        self.lm, self.slots = lm, slots
+        self.capacity = capacity or min(CAPACITY, lm.config.max_context)
+        static = lm.device.type == "cuda" if static is None else static
+        self._decoder = lm.decoder(slots, self.capacity, static=static)
+        self._prefixes = Prefixes(prefixes)
+        self._waiting: deque[Request] = deque()
+        self._running: dict[int, Request] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request waits or runs."""
+        return bool(self._waiting or self._running)
+
+    def submit(
+        self,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling = Sampling(),
+        *,
+        rng: torch.Generator | None = None,
+    ) -> Request:
+        """Ask for an utterance; the coming steps give its tokens, one each.
+
+        Args:
+            text_ids: (T,) the sentence.
+            prompt: The voice, and what it has just said.
+            sampling: How tokens are drawn.
+            rng: Generator on the model's device, for this request alone; by default one seeded
+                with `sampling.seed`.
+
+        Raises:
+            BadInput: nothing to speak, foreign ids, or longer than a slot.
+        """
+        rng = rng or self.lm.generator(sampling.seed)
+        request = Request(self.lm, text_ids, prompt, sampling, rng)
+        if request.positions > self.capacity:
+            raise BadInput(
+                f"Prompt, text and speech may take {request.positions} positions, a slot of this "
+                f"engine has {self.capacity}. Split the text or raise the engine's capacity."
+            )
+        self._waiting.append(request)
+        return request
+
+    def cancel(self, request: Request) -> None:
+        """Drop a request; its neighbours do not notice. Nothing happens if it has ended."""
+        if request in self._waiting:
+            self._waiting.remove(request)
+        elif request.slot is not None:
+            self._release(request)
+
+    def step(self) -> list[Request]:
+        """Let one waiting request in, and give each running one its next token.
+
+        A prompt is read between two steps, one at a time, so that no crowd of newcomers holds up
+        those that already speak.
+
+        Returns:
+            The requests that took a token or ended in this step.
+        """
+        slots = sorted(self._running)
+        scores = [self._advance(slots)] if slots else []
+        if self._waiting and len(slots) < self.slots:
+            slot = next(slot for slot in range(self.slots) if slot not in self._running)
+            scores.append(self._admit(self._waiting.popleft(), slot)[None])
+            slots.append(slot)
+        if not slots:
+            return []
+        requests = [self._running[slot] for slot in slots]
+        draw_next(requests, torch.cat(scores))
+        for request in requests:
+            if request.finish_reason is not None:
+                self._release(request)
+        return requests
+
+    def run(self) -> None:
+        """Step until all requests have ended."""
+        while self.busy:
+            self.step()
+
+    def _advance(self, slots: Sequence[int]) -> torch.Tensor:
+        """Scores of what follows the last token of each running request: (n, classes)."""
+        start = self.lm.config.speech_start
+        last = [self._running[slot].tokens[-1] + start for slot in slots]
+        return self._decoder.step(slots, last)
+
+    def _admit(self, request: Request, slot: int) -> torch.Tensor:
+        """Read what comes before the speech into a slot: (classes,)."""
+        shared, own = request.sequence[: request.shared], request.sequence[request.shared :]
+        self._decoder.clear(slot)
+        if shared:
+            if (known := self._prefixes.get(shared)) is not None:
+                self._decoder.put(slot, known)
+            else:
+                self._decoder.read(slot, shared)
+                self._prefixes.keep(shared, self._decoder.copied(slot))
+        scores = self._decoder.read(slot, own)
+        request.slot, self._running[slot] = slot, request
+        return scores
+
+    def _release(self, request: Request) -> None:
+        assert request.slot is not None
+        self._decoder.clear(request.slot)
+        del self._running[request.slot]
+        request.slot = None
