@@ -531,6 +531,27 @@ class DiT(nn.Module):
         if config.coarse_mel:
             self.coarse = nn.Linear(config.token_dim, config.n_mels)
 
+    @torch.no_grad()
+    def grow_from(self, shallower: "DiT") -> None:
+        """Take over the weights of a network of fewer blocks; what is computed stays the same.
+
+        Each block on top starts as a copy of the last one whose two outputs are zero: it adds
+        nothing until it is trained.
+
+        Args:
+            shallower: All its dimensions are this network's but for the number of blocks.
+        """
+        state, have = shallower.state_dict(), len(shallower.transformer_blocks)
+        last = f"transformer_blocks.{have - 1}."
+        for name, value in list(state.items()):
+            if not name.startswith(last):
+                continue
+            for block in range(have, len(self.transformer_blocks)):
+                silent = ".attn.to_out." in name or ".ff.ff.2." in name
+                copy = torch.zeros_like(value) if silent else value
+                state[name.replace(last, f"transformer_blocks.{block}.")] = copy
+        self.load_state_dict(state)
+
     def token_features(
         self, tokens: Tensor, speaker: Tensor, frames: int, count: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:

@@ -5,7 +5,7 @@ Needs shards with the arrays tokens, mel and speaker. Ends with a component fold
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,8 @@ class Config:
     """Where metrics, samples and checkpoints go; an unfinished run there is resumed."""
     init: Path | None = None
     """Start from this component instead of random weights (its configuration wins)."""
+    grow: int = 0
+    """Blocks to put on top of those of `init`; they start without a say."""
     codebook: Path | None = None
     """Tokenizer component whose codes the token embeddings start from."""
     coarse_steps: int = 0
@@ -80,6 +82,8 @@ class Config:
         """Refuse settings that cannot work."""
         require(self.steps > 0 and self.warmup > 0, "steps and warmup must be positive.")
         require(self.frames_per_batch >= self.max_frames, "frames_per_batch must hold max_frames.")
+        require(self.grow >= 0, "grow must not be negative.")
+        require(not self.grow or self.init is not None, "grow needs init, the flow to start from.")
 
 
 def main(config: Config) -> None:
@@ -90,9 +94,10 @@ def main(config: Config) -> None:
     )  # fmt: skip
 
     def build() -> TokenToMel:
-        if config.init is not None:
-            return checkpoint.load(TokenToMel, config.init, device=run.device).train()
-        return TokenToMel(config.model).to(run.device)
+        if config.init is None:
+            return TokenToMel(config.model).to(run.device)
+        known = checkpoint.load(TokenToMel, config.init, device=run.device).train()
+        return grown(known, config.grow) if config.grow else known
 
     model, twin = build(), build()
     if config.codebook is not None:
@@ -143,6 +148,17 @@ def main(config: Config) -> None:
         if last or run.due(step, config.save_every):
             run.save(step, ema.model, stateful, config)
     run.finish()
+
+
+def grown(model: TokenToMel, blocks: int) -> TokenToMel:
+    """The same flow with `blocks` more transformer blocks, see `DiT.grow_from`."""
+    network = replace(model.config.network, layers=model.config.network.layers + blocks)
+    deeper = TokenToMel(replace(model.config, network=network))
+    inner = model.estimator.state_dict(prefix="estimator.")
+    others = {name: value for name, value in model.state_dict().items() if name not in inner}
+    deeper.load_state_dict(others, strict=False)
+    deeper.estimator.grow_from(model.estimator)
+    return deeper.to(next(model.parameters()).device)
 
 
 @torch.no_grad()

@@ -139,3 +139,23 @@ def test_a_run_leaves_a_component_and_its_curves(shards: Path, tmp_path: Path) -
     flow.main(config(shards, tmp_path / "more", init=out / "step_000003", steps=1))
     with pytest.raises(BadInput, match="hold max_frames"):
         config(shards, out, frames_per_batch=10)
+
+
+def test_a_grown_flow_speaks_as_before_and_all_of_it_learns(shards: Path) -> None:
+    torch.manual_seed(0)
+    model = TokenToMel(MODEL)
+    for parameter in model.parameters():  # no weight of a trained flow is zero
+        torch.nn.init.normal_(parameter, std=0.3)
+    deeper = flow.grown(model, 2)
+    assert deeper.config.network.layers == MODEL.network.layers + 2
+    batch = batches(shards)(0)
+
+    def losses(of: TokenToMel) -> torch.Tensor:
+        torch.manual_seed(1)
+        return of(batch).total
+
+    torch.testing.assert_close(losses(deeper), losses(model))
+    losses(deeper).backward()
+    new = deeper.estimator.transformer_blocks[-1].ff.ff[2].weight  # type: ignore[union-attr,index]
+    assert new.grad is not None
+    assert bool(new.grad.abs().sum() > 0)
