@@ -82,7 +82,7 @@ EXPAND = rules(
     ("abbreviation", rf"{_B}([ap])\.(m)\.", (1, 2)),
     (
         "initial",
-        rf"(?<![.\w°])([A-Z])\.\s(?=[A-Z](?:\.\s|[a-z]))(?!(?:{STARTERS})\b)",
+        rf"(?<![.\w°])([A-Z])\.\s(?=[A-Z](?:\.\s|[a-z]))(?!(?:{STARTERS})\b(?!\.))",
         lambda m: None if _A_KIND.search(m.string, 0, m.start()) else (1, " "),
     ),
     ("number-sign", rf"{_B}(?:No|no|NO)s?\.\s?(?=\d)", "№"),
@@ -102,6 +102,9 @@ EXPAND = rules(
         rf"{_B}(Jr|Sr)\.(?=\s+[A-Z])(?!\s+(?:{STARTERS})\b)",
         lambda m: _ANYWHERE[m[1]],
     ),
+    ("abbreviation", rf"{_B}(Sat)\.(?=,|\s+(?:at|night|morning|and)\b)", "Saturday"),
+    ("abbreviation", rf"{_B}(Sun)\.(?=,|\s+(?:at|night|morning|and)\b)", "Sunday"),
+    ("abbreviation", rf"{_B}p\.a\.", "per annum"),
     ("abbreviation", rf"{_B}(vs)\.", "versus"),
     ("abbreviation", r"(?<=\bet )(al)\.(?=\s+[a-z(]|[,;])", (1,)),
     (

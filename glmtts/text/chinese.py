@@ -6,14 +6,17 @@ on their context (`polyphones`) and a small classifier (`senses`). Tones are lex
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from pypinyin.seg import mmseg
 
 from glmtts.text import phrases, polyphones
 from glmtts.text.polyphones import Context
+from glmtts.text.senses import CLASSIFIED, sense
 from glmtts.text.surnames import DOUBLE_SURNAMES, SURNAMES
+from glmtts.text.units import HANZI
 from glmtts.text.words import Word, cut
 
 
@@ -60,11 +63,11 @@ def read(line: str) -> list[Reading]:
                 reading = Reading(SURNAMES[char], "surname")
             elif reading.decided_by not in ("", "surname") and polyphones.rules(char):
                 context = Context(
-                    line, position, *_clause(line, position),
+                    char, partial(_sense, line, words, index), *_clause(line, position),
                     before if position == word.start else "?",
                     after if position == word.end - 1 else "?",
-                    position > word.start or (bool(index) and words[index - 1].length == 1),
-                    reading.decided_by == "character" or (word.tag == "?" and word.length == 2 and not own),  # noqa: E501
+                    position > word.start or bool(index) and words[index - 1].length == 1,
+                    reading.decided_by == "character" or (word.tag == "?" and word.length == 2 and not own),
                 )  # fmt: skip
                 rule = polyphones.decide(context)
                 if rule and (rule.conditional or reading.decided_by == "character"):
@@ -73,18 +76,25 @@ def read(line: str) -> list[Reading]:
     return out
 
 
+def _sense(line: str, words: Sequence[Word], index: int) -> str:
+    known = words[index].length == 1 and line[words[index].start] in CLASSIFIED
+    return sense(line, words, index) if known else ""
+
+
 def _by_dictionary(text: str, word: Word) -> list[Reading]:
     if word.tag == "x":
         return [Reading("", "")]
-    if not word.surname or phrases.is_own(text):
-        return [Reading(*pair) for pair in zip(phrases.readings(text), _sources(text), strict=True)]
-    surname, rest = text[: word.surname], text[word.surname :]
-    known = DOUBLE_SURNAMES.get(surname) or SURNAMES.get(surname)
-    spoken = known.split() if known else phrases.readings(surname)
-    return [
-        *(Reading(syllable, "surname") for syllable in spoken),
-        *(Reading(*pair) for pair in zip(phrases.readings(rest), _sources(rest), strict=True)),
-    ]
+    start, end = word.surname
+    if start == end or phrases.is_own(text):
+        return _listed(text)
+    known = DOUBLE_SURNAMES.get(text[start:end]) or SURNAMES.get(text[start:end])
+    spoken = known.split() if known else phrases.readings(text[start:end])
+    surname = [Reading(syllable, "surname") for syllable in spoken]
+    return [*_listed(text[:start]), *surname, *_listed(text[end:])]
+
+
+def _listed(text: str) -> list[Reading]:
+    return [Reading(*pair) for pair in zip(phrases.readings(text), _sources(text), strict=True)]
 
 
 def _called(line: str, position: int) -> bool:

@@ -51,7 +51,7 @@ _ACRONYMS = frozenset(
 )
 """Capitals that are read letter by letter although they look like words."""
 _SHORT_WORDS = frozenset(
-    "ah am an as at be by do go ha he hi if in is it me my no of oh ok on or ox so to up us we ye yo".split()  # noqa: E501, SIM905
+    "ah am an as at be by do go ha he hi if in is it me my no of oh ok on or ox so to up us we ye yo".split()  # noqa: SIM905
 )
 """Words of two letters; any other two capitals are an abbreviation."""
 
@@ -103,7 +103,7 @@ def read(words: Sequence[str]) -> list[Spoken]:
 
     Context decides for heteronyms, `the` and `to` before a vowel, a single letter, and for capitals:
     three words and more of capitals are shouted, not spelled.
-    """  # noqa: E501
+    """
     letters = [word for word in words if word[0].isalpha()]
     if len(letters) >= 3 and all(word.isupper() for word in letters):
         words = [word.lower() for word in words]
@@ -174,7 +174,14 @@ def _is_spelled(word: str) -> bool:
         return False
     if len(word) == 2:
         return word.lower() not in _SHORT_WORDS
-    return word.lower() not in lexicon() and (len(word) <= 4 or not _has_vowel(word))
+    listed = lexicon().get(word.lower(), "")
+    if listed:  # IBM is listed, letter by letter, but stressed in several ways
+        return _unstressed(listed.split()) == _unstressed(_letters(word))
+    return len(word) <= 4 or not _has_vowel(word)
+
+
+def _unstressed(phones: Sequence[str]) -> list[str]:
+    return [phone.rstrip("012") for phone in phones]
 
 
 def variants(word: str) -> list[str]:
@@ -212,7 +219,7 @@ def _with_apostrophe(word: str) -> Phones:
         return plural(stem) if ending else stem
     if ending.lower() == "d":
         return (*stem, "IH0", "D") if stem[-1] in ("T", "D") else (*stem, "D")
-    if ending.lower() == "ll" and stem[-1][-1].isdigit():
+    if ending.lower() == "ll" and stem[-1][-1].isdigit() and stem[-1][:2] != "ER":
         return (*stem, "L")
     return (*stem, *_CLITICS[ending.lower()].split())
 

@@ -12,7 +12,7 @@ the end. Where the normaliser would rewrite such a character, a private one stan
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from glmtts.errors import BadText
@@ -22,7 +22,7 @@ from glmtts.text.lexicon import Lexicon
 from glmtts.text.marked import Marked
 from glmtts.text.normalize import Lang, Normalizer
 from glmtts.text.phonemes import tokens_to_reading
-from glmtts.text.readings import IS_HANZI, Forced, is_mandarin, own_readings
+from glmtts.text.readings import IS_HANZI, Forced, is_mandarin
 from glmtts.text.spans import Span, sources
 from glmtts.text.tokenizer import TextTokenizer, render
 from glmtts.text.units import HANZI, Unit
@@ -276,23 +276,13 @@ class _Line:
         self.places += places
         self.forced += [forced] * len(text)
 
-    def said(self, stretch: Marked) -> list[Said]:
-        """The units of the line, in order.
-
-        Forced Hanzi are read in their context like all others, for the sake of their neighbours,
-        and get their own reading then; forced words, and Hanzi no dictionary knows, are stand-ins.
-        """
-        found = list(self._said(stretch, _has_place_among_hanzi))
-        if sum(item.forced for item in found) < len({id(f) for f in self.forced if f is not None}):
-            found = list(self._said(stretch, lambda forced: False))
-        return found
-
-    def _said(self, stretch: Marked, stays: Callable[[Forced], bool]) -> Iterator[Said]:
+    def said(self, stretch: Marked) -> Iterator[Said]:
+        """The units of the line, in order; stand-ins take the places of forced ones."""
         chars: list[str] = []
         starts: list[int] = []
         given: dict[str, Forced] = {}
         for start, (char, forced) in enumerate(zip(self.chars, self.forced, strict=True)):
-            if forced is not None and not stays(forced):
+            if forced is not None:
                 if start and self.forced[start - 1] is forced:
                     continue
                 char = chr(_FIRST_STAND_IN + len(given) % _STAND_INS)
@@ -301,17 +291,10 @@ class _Line:
             starts.append(start)
         for unit, rule, place in _read("".join(chars), given):
             start = starts[place]
-            forced = self.forced[start] if unit.phonemes else None
             index = self.places[start]
             if index is not None:
                 index = stretch.where[index]
-            if forced is not None:
-                unit, rule = Unit(forced.surface, forced.phonemes), forced.rule
-            yield Said(unit, rule, start, index, forced is not None)
-
-
-def _has_place_among_hanzi(forced: Forced) -> bool:
-    return forced.is_hanzi and bool(own_readings(forced.surface))
+            yield Said(unit, rule, start, index, unit.phonemes != () and chars[place] in given)
 
 
 _IN_CONTEXT = re.compile(f"[A-Za-z]+(?:'[A-Za-z]+)*|[{HANZI}]")
@@ -325,7 +308,7 @@ def _read(text: str, given: Mapping[str, Forced]) -> Iterator[tuple[Unit, str, i
         text: The sentence, with stand-ins.
         given: What each of them stands for.
     """
-    # Others read them in the context of its surface, which must then be a word or a Hanzi.
+    # Their neighbours are read in the context of what is there, a Hanzi or a word.
     forced = {
         char: Unit(item.surface if _IN_CONTEXT.fullmatch(item.surface) else "#", item.phonemes)
         for char, item in given.items()
@@ -341,6 +324,8 @@ def _read(text: str, given: Mapping[str, Forced]) -> Iterator[tuple[Unit, str, i
         if rule == "forced":
             place = next(i for i in range(done, len(text)) if text[i] in given)
             done = place + 1
+            item = given[text[place]]
+            unit, rule = Unit(item.surface, item.phonemes), item.rule
         elif unit.phonemes:
             place = text.index(unit.surface, done)
             done = place + len(unit.surface)

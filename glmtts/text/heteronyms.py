@@ -20,7 +20,7 @@ _STRESS = _set(
     "abstract accent addict affix ally annex attribute augment combat combine compact compound "
     "compress concert conduct confine conflict conserve console consort construct contest contract "
     "contrast converse convert convict decrease defect desert digest discard discharge discount "
-    "discourse escort essay exploit export extract ferment finance fragment frequent impact implant "  # noqa: E501
+    "discourse escort essay exploit export extract ferment finance fragment frequent impact implant "
     "import incense incline increase insert insult intern object offset overthrow perfect permit "
     "pervert present produce progress project prospect protest rebel recall recap recount record "
     "redress refill refund reject relapse relay remake replay research retake segment subject "
@@ -28,13 +28,13 @@ _STRESS = _set(
 )
 _ATE = _set(
     "advocate affiliate aggregate alternate animate appropriate approximate articulate associate "
-    "certificate conjugate consummate coordinate correlate degenerate delegate deliberate designate "  # noqa: E501
-    "desolate duplicate elaborate estimate graduate incarnate initiate intimate laminate legitimate "  # noqa: E501
+    "certificate conjugate consummate coordinate correlate degenerate delegate deliberate designate "
+    "desolate duplicate elaborate estimate graduate incarnate initiate intimate laminate legitimate "
     "moderate postulate precipitate predicate separate subordinate surrogate syndicate triplicate"
 )
 _VOICED = _set("use excuse abuse house misuse diffuse")
-_FIRST = _set("absent frequent perfect present abstract compact subject")
-"""Adjectives that are stressed like the noun."""
+_LATE = _set("upset compact overthrow converse")
+"""Predicate adjectives that are stressed like the verb."""
 _EXTRA: dict[str, tuple[str, str]] = {
     "absent": ("AE1 B S AH0 N T", "AE0 B S EH1 N T"),
     "export": ("EH1 K S P AO0 R T", "IH0 K S P AO1 R T"),
@@ -69,11 +69,11 @@ _EXTRA: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 """What the dictionary lacks: (noun or adjective, verb)."""
 
-# ----- the words around -----------------------------------------------------------------------------  # noqa: E501
+# ----- the words around -----------------------------------------------------------------------------
 
 _ARTICLES = _set("a an the this these those my your his her its our their whose every each another")
 _QUANTITIES = _set(
-    "some any no all both many few several more most much other such enough what which one two three "  # noqa: E501
+    "some any no all both many few several more most much other such enough what which one two three "
     "four five six seven eight nine ten hundred thousand million first second third last next "
     "same own only new old good bad big small great large little high low strong cold long short "
     "public private main major real full free early late best better final main national "
@@ -92,8 +92,8 @@ _MODALS = _set(
 )
 _SUBJECTS = _set("i you he she it we they who people everyone nobody someone anybody both")
 _OBJECTS = _set(
-    "the a an my your his her its our their this that these those me you him us them it all some any "  # noqa: E501
-    "everything anything something myself yourself himself herself itself ourselves themselves both "  # noqa: E501
+    "the a an my your his her its our their this that these those me you him us them it all some any "
+    "everything anything something myself yourself himself herself itself ourselves themselves both "
     "each every no one another more what whatever how"
 )
 _BE = _set("is am are was were be been being isn't aren't wasn't weren't i'm you're we're they're "
@@ -112,7 +112,7 @@ _LY = re.compile("[a-z]{2,}ly$")
 _NOT_LY = _set("family only early friendly daily likely lovely ugly lonely reply supply apply july "
                "assembly fly rely multiply italy")  # fmt: skip
 _PARTICIPLES_IRREGULAR = _set(
-    "was were went said saw took sat came got made gave found thought knew told became felt left put "  # noqa: E501
+    "was were went said saw took sat came got made gave found thought knew told became felt left put "
     "ran stood wrote began kept held brought bought met paid lost grew drew fell rose spoke ate "
     "slept woke had did could would wanted liked ago yesterday formerly previously"
 )
@@ -187,7 +187,7 @@ def role(place: Place) -> str:
     if third_person:
         return _role_of_s(place)
     nearest = place.at(-1)
-    if not before and nearest not in ("not", "never"):
+    if not before and not (nearest in ("not", "never")):
         object_follows = after in _OBJECTS or after in ("to", "with", "against", "yourself")
         commanded = not place.at(-1) and after in _OBJECTS - {"is"}
         return "v" if (commanded or (_is_adverb(nearest) and object_follows)) else "n"
@@ -210,11 +210,17 @@ def role(place: Place) -> str:
     if before in ("and", "or", "but"):
         return "v" if after in _OBJECTS else "n"
     if _is_plural(before):
+        if not place.before_that and after and not _is_finite(after):
+            return "v"  # Farmers produce wheat
         following = (
             after in _OBJECTS or after in _PREPOSITIONS or after in ("that", "to", "and", "")
         )
         return "v" if following or _is_adverb(after) or _looks_like_object(after) else "n"
     return "n"
+
+
+def _is_finite(word: str) -> bool:
+    return word in _BE | _HAVE | _MODALS or bool(_PAST.match(word))
 
 
 def _role_of_s(place: Place) -> str:
@@ -236,7 +242,7 @@ def _looks_like_object(word: str) -> bool:
     )
 
 
-# ----- words of their own kind -----------------------------------------------------------------------  # noqa: E501
+# ----- words of their own kind -----------------------------------------------------------------------
 
 
 def _read(place: Place) -> str:
@@ -280,13 +286,13 @@ def _read(place: Place) -> str:
 def _live(place: Place) -> str:
     verb, adjective = "L IH1 V", "L AY1 V"
     before, after = place.before, place.after
-    shown = _set("broadcast broadcasted streamed streaming stream aired air shown performed performing "  # noqa: E501
+    shown = _set("broadcast broadcasted streamed streaming stream aired air shown performed performing "
                  "perform played playing play recorded coming going go goes went sing singing sang "
                  "reported reporting report watch watched watching see seen saw televised appear "
                  "appeared hear heard show tv")  # fmt: skip
     if before in shown or place.at(-1) in shown:
         return adjective
-    if before in _MODALS or before in _SUBJECTS or _is_plural(before):
+    if before in _MODALS or before in _SUBJECTS or _is_plural(before) or place.at(-1) == "long":
         return verb
     if before in _BE or before in _ARTICLES or before in _PREPOSITIONS or before in _QUANTITIES:
         return adjective
@@ -332,7 +338,8 @@ def _tear(place: Place) -> str:
         and (role(place) == "v" or place.after in ("in", "my", "the") or place.before == "and")
     )
     if s:
-        rip = rip or place.before in ("he", "she", "it", "who") or (
+        easily = _is_adverb(place.after) and bool(place.before) and not place.before_that
+        rip = rip or easily or place.before in ("he", "she", "it", "who") or (
             place.after in _ARTICLES and place.before not in _PREPOSITIONS | _ARTICLES
         )  # fmt: skip
     return ("T EH1 R" if rip else "T IH1 R") + s
@@ -383,7 +390,7 @@ def _bow(place: Place) -> str:
 
 
 def _bass(place: Place) -> str:
-    fish = _set("fish fishing lake caught catch river sea striped largemouth grilled ate eat cooked "  # noqa: E501
+    fish = _set("fish fishing lake caught catch river sea striped largemouth grilled ate eat cooked "
                 "hook bait pond fried trout salmon fisherman")  # fmt: skip
     return "B AE1 S" if place.anywhere(fish) else "B EY1 S"
 
@@ -428,8 +435,8 @@ def _content(place: Place) -> str:
 
 def _minute(place: Place) -> str:
     tiny = _set("particles particle details detail amounts amount quantities quantity differences "
-                "changes traces fragments creatures holes organisms dose doses crystals grains cracks "  # noqa: E501
-                "insects structures concentrations variations adjustments portion inspection")  # fmt: skip  # noqa: E501
+                "changes traces fragments creatures holes organisms dose doses crystals grains cracks "
+                "insects structures concentrations variations adjustments portion inspection")  # fmt: skip
     small = place.after in tiny or place.at(-1) in ("so", "very", "extremely", "too", "incredibly")
     return "M AY0 N UW1 T" if small or place.before in _BE else "M IH1 N AH0 T"
 
@@ -456,7 +463,7 @@ def _resume(place: Place) -> str:
 
 
 def _lead(place: Place) -> str:
-    metal = _set("pipe pipes poisoning paint pencil metal made zinc copper mercury heavy toxic bullet "  # noqa: E501
+    metal = _set("pipe pipes poisoning paint pencil metal made zinc copper mercury heavy toxic bullet "
                  "bullets batteries battery tin ore mine mines mining exposure contamination blood "
                  "shielding weighs contains iron alloy")  # fmt: skip
     verb = role(place) == "v"
@@ -503,7 +510,7 @@ _OWN: Mapping[str, Callable[[Place], str]] = {
         "man men woman judge professor scholar society friend colleague counsel journal doctor"
     ),
     "blessed": _adjective_ed(
-        "B L EH1 S IH0 D", "B L EH1 S T", "virgin event day life sacrament land man mother saint trinity"  # noqa: E501
+        "B L EH1 S IH0 D", "B L EH1 S T", "virgin event day life sacrament land man mother saint trinity"
     ),
     "aged": _adjective_ed(
         "EY1 JH IH0 D", "EY1 JH D",
@@ -529,10 +536,8 @@ def choose(place: Place, variants: Callable[[str], Sequence[str]]) -> tuple[Phon
     if stem not in _STRESS | _ATE | _VOICED:
         return None
     kind = role(place)
-    if kind == "a" and stem in _STRESS - _FIRST:
-        kind = "n"
-    if kind == "a" and stem in _ATE | _FIRST | _VOICED:
-        kind = "n"
+    if kind == "a":
+        kind = "v" if stem in _LATE else "n"
     noun, verb = _EXTRA.get(word, ("", ""))
     if not noun:
         noun, verb = _pair(stem in _ATE, variants(word))

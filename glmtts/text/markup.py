@@ -48,6 +48,8 @@ def with_readings(stretch: Marked) -> Marked:
     for match in _READING.finditer(text):
         marked.copy(stretch, done, match.start())
         done = match.start()
+        if stretch.forced[done] is not None:  # inside a <phoneme>, which has decided
+            continue
         if match[1] is None:
             given = readings.of_tokens(match[0])
             whole = "".join(item.surface for item in given) == match[0]

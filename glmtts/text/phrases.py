@@ -67,7 +67,7 @@ def _book() -> _PhraseBook:
 
 
 @lru_cache(maxsize=1)
-def _own() -> dict[str, dict[int, str]]:
+def own() -> dict[str, dict[int, str]]:
     """Our own phrases: which of their characters have which reading."""
     return _marked("phrases.txt") | places()
 
@@ -92,7 +92,7 @@ def _marked(name: str) -> dict[str, dict[int, str]]:
 @lru_cache(maxsize=1)
 def _own_starts() -> dict[str, list[str]]:
     starts: dict[str, list[str]] = {}
-    for phrase in _own():
+    for phrase in own():
         starts.setdefault(phrase[:2], []).append(phrase)
     return starts
 
@@ -113,7 +113,7 @@ def starting_at(line: str, position: int) -> list[str]:
 
 def is_own(phrase: str) -> bool:
     """Whether the package lists a reading of this phrase itself."""
-    return phrase in _own()
+    return phrase in own()
 
 
 def is_listed(phrase: str) -> bool:
@@ -141,7 +141,7 @@ def _readings(word: str) -> tuple[str, ...]:
     )
     assert len(syllables) == len(word), f"{word!r} has {len(syllables)} readings"
     place = max((p for p in _own_starts().get(word[:2], ()) if is_place_of(word, p)), default="")
-    for i, reading in (_own().get(word) or _own().get(place, {})).items():
+    for i, reading in (own().get(word) or own().get(place, {})).items():
         syllables[i] = reading
     return tuple(syllables)
 

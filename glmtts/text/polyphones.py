@@ -19,12 +19,10 @@ A clause lies between two marks. In a pattern N is any character of a Chinese nu
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from importlib import resources
-
-from glmtts.text.senses import sense
 
 _NUMERALS = "零〇一二三四五六七八九十百千万亿两"
 _LITERAL = re.compile(r"[^\\.^$*+?{}\[\]()|N]+")
@@ -35,8 +33,8 @@ class Context:
     """A character of a sentence that has several readings.
 
     Attributes:
-        line: The sentence, one character a unit.
-        position: Which character.
+        char: It.
+        sense: Asks the classifier for its reading.
         before: The clause up to it.
         after: The clause behind it.
         tag_before: Part of speech of the word before, "^" if none is.
@@ -45,8 +43,8 @@ class Context:
         free: No dictionary has read it as part of a longer word.
     """
 
-    line: str
-    position: int
+    char: str
+    sense: Callable[[], str]
     before: str
     after: str
     tag_before: str
@@ -57,7 +55,7 @@ class Context:
     @property
     def clause(self) -> str:
         """The whole clause."""
-        return self.before + self.line[self.position] + self.after
+        return self.before + self.char + self.after
 
 
 class _Pattern:
@@ -75,6 +73,14 @@ class _Pattern:
     def _compiled(self) -> re.Pattern[str]:
         source = _with_numerals(self._source)
         return re.compile(f"(?:{source})$" if self._kind in "LS" else source)
+
+    def compile(self) -> None:
+        """Compile what is otherwise compiled at first use.
+
+        Raises:
+            re.error: the pattern is none.
+        """
+        assert self._compiled
 
     def holds(self, context: Context) -> bool:
         """Whether the text around the character is like this."""
@@ -149,6 +155,15 @@ class Rule:
         """Whether the line has any condition."""
         return bool(self.before or self.after or self.classifier or self.patterns)
 
+    def compile(self) -> None:
+        """Compile the patterns, to see that they are some.
+
+        Raises:
+            re.error: one is none.
+        """
+        for pattern, _ in self.patterns:
+            pattern.compile()
+
     def holds(self, context: Context) -> bool:
         """Whether all conditions do."""
         if not (context.free or self.everywhere):
@@ -159,7 +174,7 @@ class Rule:
             return False
         if any(pattern.holds(context) != wanted for pattern, wanted in self.patterns):
             return False
-        return not self.classifier or sense(context.line, context.position) == self.classifier
+        return not self.classifier or context.sense() == self.classifier
 
 
 def _allowed(tag: str, tags: str) -> bool:
@@ -200,7 +215,12 @@ def _lines() -> dict[str, list[tuple[int, str]]]:
     return found
 
 
-@cache
+def table() -> list[str]:
+    """The lines of the table."""
+    return [line for lines in _lines().values() for _, line in lines]
+
+
+@lru_cache(maxsize=None)
 def rules(char: str) -> Sequence[Rule]:
     """The rules of a character, in order; none for most."""
     return [_parse(line, number)[1] for number, line in _lines().get(char, ())]
@@ -208,7 +228,7 @@ def rules(char: str) -> Sequence[Rule]:
 
 def decide(context: Context) -> Rule | None:
     """The rule that says how a character is read there; None if there is none."""
-    for rule in rules(context.line[context.position]):
+    for rule in rules(context.char):
         if rule.holds(context):
             return rule
     return None

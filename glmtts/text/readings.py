@@ -38,7 +38,7 @@ RARE = "\uf900-\ufaff\U00020000-\U000323af"
 """Character class of Hanzi that may be spoken where a reading is given to them."""
 
 IS_HANZI = re.compile(f"[{HANZI}{RARE}]")
-_HANZI_AT_END = re.compile(f"[{HANZI}{RARE}]+$")
+_HANZI_AT_END = re.compile(rf"[{HANZI}{RARE}]+\Z")
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,6 @@ class Forced:
     def reading(self) -> str:
         """The phonemes as people write them."""
         return tokens_to_reading(self.phonemes)
-
-    @property
-    def is_hanzi(self) -> bool:
-        """Whether it is one Hanzi, which keeps its place among its neighbours."""
-        return len(self.surface) == 1 and bool(IS_HANZI.match(self.surface))
 
 
 _MANDARIN_TOKEN = re.compile(r"<\|[A-Z]{1,4}[1-5]\|>")
@@ -114,7 +109,7 @@ def bind(written: str, before: str) -> Binding | None:
     return (len(word), [Forced(word, phonemes, "inline")]) if phonemes else None
 
 
-_WORD_AT_END = re.compile(r"[A-Za-z0-9]+(?:['’][A-Za-z]+)*$")
+_WORD_AT_END = re.compile(r"[A-Za-z0-9]+(?:['’][A-Za-z]+)*\Z")
 
 
 def _word_at_end(before: str) -> str:

@@ -141,15 +141,21 @@ def _money_range(match: Match[str]) -> str:
     return f"{number(match['n'])} to {_sum(match['m'], match['scale'], major, minor, single=False)}"
 
 
+_NO_CLOCK = re.compile("(?i)(?:ratio|odds|scale|score|won|lost|beat|led|lead|mixed?)[a-z ]{0,6} $")
+
+
 def _time(match: Match[str]) -> str | None:
     hour, minute, second, half = match[1], int(match[2]), match[3], match[4]
     if int(hour) > 24:
-        return None
+        lasts = re.search("(?i)(?:in|of|time|record|was) $", _before(match)) and not second
+        return f"{number(hour)} {number(match[2])}" if lasts and not half else None
     if second:
         return (
             f"{number(hour)} hours {number(str(minute))} minutes and {number(str(int(second)))} "
             "seconds"
         )
+    if not half and _NO_CLOCK.search(_before(match)):
+        return None
     words = number(str(int(hour)))
     if minute:
         words += f" {'oh ' if minute < 10 else ''}{number(str(minute))}"
@@ -179,6 +185,13 @@ def _numeric_date(match: Match[str], order: str) -> str | None:
         return None
     words = _day_of(_MONTHS[month - 1], str(day), fields["y"])
     return words.removeprefix("the ") if _before(match).lower().endswith(" the ") else words
+
+
+def _month_slash_day(match: Match[str]) -> tuple[Part, ...] | None:
+    month, day = int(match[2]), int(match[3])
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return None
+    return (1, f"{_MONTHS[month - 1]} {ordinal(str(day))}")
 
 
 def _month_day(match: Match[str]) -> str | None:
@@ -380,8 +393,14 @@ _ROWS: tuple[Row, ...] = (
     (
         "code",
         r"(?i)\b((?:room|suite|route|area code|zip code|zip|postal code|code|PIN|ID|extension|"
-        r"password|account|apartment|bus|channel|order|ticket|tracking|serial|confirmation|license|badge|"
-        r"passport|case|invoice|QQ|SSN|phone|tel|fax)(?:\s(?:number|no|code|is))*\s?[:#]?\s?)"
+        r"password|QQ|SSN|phone|tel|fax)(?:\s(?:number|no|code|is))*\s*[:#]?\s?)"
+        r"(\d{3,})(?![\d,.]\d|\d|\s?%)",
+        lambda m: (1, digits(m[2])),
+    ),
+    (
+        "code",
+        r"(?i)\b((?:account|apartment|bus|channel|order|ticket|tracking|serial|confirmation|license|"
+        r"badge|passport|case|invoice|member)\s+(?:number|no|code|id)(?:\sis)?\s*[:#]?\s?)"
         r"(\d{3,})(?![\d,.]\d|\d|\s?%)",
         lambda m: (1, digits(m[2])),
     ),
@@ -411,6 +430,11 @@ _ROWS: tuple[Row, ...] = (
         "date",
         rf"\b(the\s)?(\d{{1,2}})(?:st|nd|rd|th)?\s(?:of\s)?{_MONTH}\b(?:,?\s([12]\d{{3}})\b)?",
         _day_month,
+    ),
+    (
+        "date",
+        r"(?i)\b((?:on|by|before|until|since|due|dated)\s)(\d{1,2})/(\d{1,2})\b(?![/%]|\s(?:of|cup|inch))",
+        _month_slash_day,
     ),
     ("date", rf"\b{_MONTH}\s([12]\d{{3}})\b", lambda m: f"{_month(m[1])} {year(m[2])}"),
     (
@@ -460,6 +484,11 @@ _ROWS: tuple[Row, ...] = (
         rf"(?<!\d)(1[1-9]\d\d|20\d\d){_DASH}(\d\d)(?![\d.,]|{_DASH})",
         lambda m: f"{year(m[1])} to {number(m[2])}" if m[2] > m[1][2:] else None,
     ),
+    (
+        "years",
+        r"(?<![\d/])(1[1-9]\d\d|20\d\d)/(\d\d|1[1-9]\d\d|20\d\d)(?![\d/])",
+        lambda m: f"{year(m[1])} to {year(m[2]) if len(m[2]) == 4 else number(m[2])}",
+    ),
     ("era", r"\b(\d{1,4})\s?(?=(?:BC|BCE|CE)\b)", _era),
     (
         "year",
@@ -468,8 +497,9 @@ _ROWS: tuple[Row, ...] = (
         rf"((?<=in )10\d\d|1[1-9]\d\d|20\d\d)(?![\d%]|[.,]\d|\s(?:{_THINGS})\b)",
         lambda m: (1, year(m[2])),
     ),
+    ("out-of", r"(?<![\w./])(\d{1,3}\.\d+)/(\d{1,3})(?![\d/.])", (1, " out of ", 2)),
     ("range", rf"(?<=\d)(\s?(?:°[CF]?|%|[A-Za-z]{{1,3}}))\s?{_DASH}\s?(?=\d)", (1, " to ")),
-    ("sign", r"(?<![\w.)\]%°$])-(?=\.?\d)|(?<=[=(])\s?-(?=[a-z]\b)", " negative "),
+    ("sign", r"(?<![\w.)\]%°$^])-(?=\.?\d)|(?<=[=(])\s?-(?=[a-z]\b)", " negative "),
     # money
     (
         "money-range",
@@ -534,6 +564,16 @@ _ROWS: tuple[Row, ...] = (
         rf"({_N})%?\s?{_DASH}\s?({_N})\s?%",
         lambda m: f"{number(m[1])} to {number(m[2])} percent",
     ),
+    (
+        "range",
+        rf"(?<![\w.])({_N})\s?{_DASH}\s?(?={_N}(?!\d|{_DASH}\d|/\d))(?<!{_DASH}\d{_DASH})",
+        lambda m: (f"{number(m[1])} to ",),
+    ),
+    (
+        "range",
+        rf"\b([A-Z])(\d{{1,2}})\s?{_DASH}\s?(?=\1\d{{1,2}}(?![\d.]))",
+        (1, 2, " to "),
+    ),
     ("percent", rf"({_N})\s?%", _share),
     ("feet-inches", r"(?<![\d.])(\d{1,2})['′]\s?(\d{1,2}(?:\.\d+)?)(?:\"|''|″)", _feet),
     ("inches", rf"(?<![\w.])({_N})\s?(?:\"|″)(?!\w)", _inches),
@@ -556,11 +596,6 @@ _ROWS: tuple[Row, ...] = (
     ),
     ("mixed-fraction", rf"(?<![\d/.])(\d+)[\s-](\d{{1,2}})/(\d{{1,3}})(?![\d/]){_OF_UNIT}", _mixed),
     ("fraction", rf"(?<![\d/.])(\d{{1,4}})\s?/\s?(\d{{1,4}})(?![\d/]|\.\d){_OF_UNIT}", _fraction),
-    (
-        "range",
-        rf"(?<![\w.])({_N})\s?{_DASH}\s?(?={_N}(?!\d|{_DASH}\d))(?<!{_DASH}\d{_DASH})",
-        lambda m: (f"{number(m[1])} to ",),
-    ),
     ("version", r"(?<![\d.])\d+(?:\.\d+){2,}", _version),
     # names
     (

@@ -153,6 +153,12 @@ def _month_and_day(match: Match[str]) -> tuple[Part, ...] | None:
     return (1, f"{cardinal(str(month))}月{cardinal(str(day))}日")
 
 
+def _until(match: Match[str]) -> str | None:
+    """The second of two dates, without its year."""
+    words = _month_and_day(match)
+    return f"到{words[1]}" if words else None
+
+
 def _four_digit_year(match: Match[str]) -> str:
     text = match[1]
     lasts = re.match(
@@ -331,9 +337,10 @@ def _to(match: Match[str]) -> tuple[Part, ...] | None:
 
 def _fraction(match: Match[str]) -> str | None:
     top, bottom = match[1], match[2]
-    if not int(bottom):
+    if not float(bottom):
         return None
-    return f"{cardinal(bottom)}分之{cardinal(top)}"
+    whole = {"100": "百", "1000": "千", "10000": "万"}.get(bottom) or number(bottom)
+    return f"{whole}分之{number(top)}"
 
 
 def _division(match: Match[str]) -> str | None:
@@ -516,7 +523,7 @@ _ROWS: tuple[Row, ...] = (
     ("model", r"(?<=波音)(\d{3})(?:-(\d{3}))?|(?<=空客)()(\d{3})", _plane),
     (
         "room",
-        rf"(?<=[座栋幢楼])(\d{{3,4}})(?!\d|\.\d|\s?(?:{_COUNTED}))",
+        rf"(?<=[座栋幢楼元])(?<!\d元)(\d{{3,4}})(?!\d|\.\d|\s?(?:{_COUNTED}))",
         lambda m: digits(m[1], phone=True),
     ),
     ("letter-code", r"(?<=[A-Za-z]\d)-(\d{4,5})(?!\d)", lambda m: digits(m[1])),
@@ -563,6 +570,16 @@ _ROWS: tuple[Row, ...] = (
         _version,
     ),
     ("number-groups", r"(?<![\d.-])\d{1,6}(?:-\d{1,6}){2,6}(?!\d|\.\d|-\d)", _groups),
+    (
+        "date",
+        r"(?<=日)([-~～—至到])(\d{1,2})\.(\d{1,2})日?(?!\d|\.\d)",
+        _until,
+    ),
+    (
+        "day",
+        r"(?<![\d.])(\d{1,2})\.(\d{1,2})(?=晚会|假期|黄金周|大促|小长假|促销|购物节)",
+        lambda m: "".join(cardinal(m[1]) if len(m[1]) > 1 else digits(m[1])) + digits(m[2]),
+    ),
     # years
     (
         "years",
@@ -598,7 +615,7 @@ _ROWS: tuple[Row, ...] = (
     (
         "time",
         r"(?<!\d[:：])(?<![\d.])(?P<hour>\d{1,2})\s?[:：]\s?(?P<minute>[0-5]\d)(?:[:：](?P<second>[0-5]\d(?:\.\d+)?))?"
-        r"(?:\s?(?P<half>[aApP])\.?[mM](?![A-Za-z])\.?)?(?![\d:：])",
+        r"(?:\s?(?P<half>[aApP])\.?[mM](?![A-Za-z])\.?|分(?![钟之别开享配]))?(?![\d:：])",
         _time,
     ),
     ("time", r"(?<![\d.:])(1[0-2]|[1-9])\s?([aApP])\.?[mM](?![A-Za-z])", _whole_hour),
@@ -639,7 +656,7 @@ _ROWS: tuple[Row, ...] = (
     ("minus", r"(?<=[A-Za-z0-9)方])\s?-\s?(?=[A-Za-z0-9(√])", _binary),
     # signs
     ("sign", r"±\s?(?=\.?\d)", "正负"),
-    ("plus", rf"(?<![\dA-Za-z)\]%])(?<!\d[{HANZI}])\+(?=\d)", "正"),
+    ("plus", rf"(?<![\dA-Za-z)\]%方零一二三四五六七八九十百千万亿])(?<!\d[{HANZI}])\+(?=\d)", "正"),
     ("sign", r"-(?=\d|√|[a-z](?![A-Za-z]))", _minus),
     # fractions
     ("division", r"(?<![\d/.])(\d{1,6})\s?/\s?(\d{1,6})(?=\s?=\s?\d)", _division),
@@ -664,7 +681,11 @@ _ROWS: tuple[Row, ...] = (
         r"√(\d{1,5})/(\d{1,5})(?![\d/])",
         lambda m: f"{cardinal(m[2])}分之根号{cardinal(m[1])}",
     ),
-    ("fraction", r"(?<![\d/.])(\d{1,5})\s?/\s?(\d{1,5})(?![\d/.]\d|\d|/)", _fraction),
+    (
+        "fraction",
+        r"(?<![\d/.])(\d{1,5}(?:\.\d+)?)\s?/\s?(\d{1,5}(?:\.\d+)?)(?![\d/.]\d|\d|/)",
+        _fraction,
+    ),
     (
         "bracket",
         r"\(((?:负|正)?[\dA-Za-z.]{1,12})\)(?=\s?[×÷*/+=^-])|(?<=[×÷*/+=-])\s?\(((?:负|正)?[\dA-Za-z.]{1,12})\)",
@@ -679,7 +700,7 @@ _ROWS: tuple[Row, ...] = (
     ),
     (
         "range",
-        rf"([\d零一二三四五六七八九十]\s?(?:{_MEASURED}|[年月日号天岁个元米度章页条层级万亿点分秒周]|小时|分钟)?)\s?{_RANGE}\s?(?=[负第]?{_N})"
+        rf"([\d零一二三四五六七八九十]\s?(?:{_MEASURED}|[年月日号天岁个元米度章页条层级万亿点分秒周]|小时|分钟)?)\s?{_RANGE}\s?(?=[负正第]?{_N})"
         rf"(?!\d+(?:{_RANGE}\d+)+)",
         _to,
     ),
@@ -691,9 +712,11 @@ _ROWS: tuple[Row, ...] = (
     ),
     (
         "range",
-        rf"(?<=[一二三四五六七八九十百千万两])\s?[-~～]\s?(?=[一二三四五六七八九十两]{{1,3}}[^{HANZI}]?[{HANZI}])",
+        rf"(?<=[一二三四五六七八九十百千万两年月日号点分秒])\s?[-~～]\s?"
+        rf"(?=[零一二三四五六七八九十两]{{1,4}}[^{HANZI}]?[{HANZI}])",
         "到",
     ),
+    ("range", r"([A-Z])(\d{1,2})\s?[-~～—–]\s?(?=\1\d{1,2}(?![\d.]))", (1, 2, "到")),
     # measures
     (
         "duration",

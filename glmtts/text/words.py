@@ -26,13 +26,13 @@ class Word:
         end: One past its last character.
         tag: Part of speech, one letter as in the list (n v a d r m q p c u f ...); N a person's
             name, S a place, x what is no Hanzi, "?" unknown.
-        surname: Characters at its start that are a surname.
+        surname: Where a surname begins and ends in it, as line[start + a : start + b].
     """
 
     start: int
     end: int
     tag: str
-    surname: int = 0
+    surname: tuple[int, int] = (0, 0)
 
     @property
     def length(self) -> int:
@@ -52,11 +52,15 @@ _COMMON_SURNAME = 11.0
 """Other surnames than those of `SURNAMES` make names only up to this cost."""
 _GIVEN = 9.0
 """Cost of a character in a given name that the newspaper's names lack, unless it is rare itself."""
-_AT_START, _BEFORE_TITLE, _WORD_TOO = -1.5, -4.0, 3.0
+_AT_START, _BEFORE_TITLE, _AFTER_TITLE, _WORD_TOO = -1.5, -4.0, -3.0, 2.5
 """A name is likelier at the start of a clause, and before a title."""
 _LONG_TITLES = tuple(title for title in TITLES if len(title) > 1)
+_INTRODUCED = (
+    *_LONG_TITLES, "和", "与", "跟", "、", "叫", "名叫", "叫做", "演员", "歌手", "作家", "主持人", "作者", "选手", "主演", "队员",
+    "运动员", "画家", "诗人", "明星", "球员", "员工", "客户", "患者", "网友", "代表", "专家", "学者", "名将",
+)  # fmt: skip
 CLAUSE_MARKS = frozenset("，。！？；：、…,.!?;:")
-_NICKNAME = {"老": 4.0, "小": 5.0, "阿": 6.0}
+_NICKNAME = {"老": 3.0, "小": 3.5, "阿": 5.0}
 
 
 def _assets_text(name: str) -> bytes:
@@ -93,7 +97,9 @@ def cut(line: str) -> list[Word]:
     best = [0.0] + [float("inf")] * size
     last: list[Word | None] = [None] * (size + 1)
 
-    def offer(start: int, end: int, cost: float, tag: str, surname: int = 0) -> None:
+    def offer(
+        start: int, end: int, cost: float, tag: str, surname: tuple[int, int] = (0, 0)
+    ) -> None:
         if best[start] + cost < best[end]:
             best[end] = best[start] + cost
             last[end] = Word(start, end, tag, surname)
@@ -107,8 +113,8 @@ def cut(line: str) -> list[Word]:
             word = line[i:end]
             if word in listed:
                 cost, tag = listed[word]
-                surname = 1 if tag == "N" and _is_name(word) else 0
-                offer(i, end, cost, tag, surname)
+                surname = 2 if word[:2] in DOUBLE_SURNAMES else int(tag == "N" and _is_name(word))
+                offer(i, end, cost, tag, (0, surname))
             elif end == i + 1:
                 offer(i, end, _UNKNOWN, "?")
         for phrase in phrases.starting_at(line, i):
@@ -129,42 +135,52 @@ def cut(line: str) -> list[Word]:
     return words[::-1]
 
 
-def _names_at(line: str, i: int) -> list[tuple[int, float, int]]:
-    """Names that may start at character `i`: where they end, their cost, length of the surname."""
-    found: list[tuple[int, float, int]] = []
+def _names_at(line: str, i: int) -> list[tuple[int, float, tuple[int, int]]]:
+    """Names that may start at character `i`: where they end, their cost, place of the surname."""
+    found: list[tuple[int, float, tuple[int, int]]] = []
     length = 2 if line[i : i + 2] in DOUBLE_SURNAMES else 1
     cost = _surname_cost(line[i : i + length])
     if cost is not None:
-        if i == 0 or line[i - 1] in CLAUSE_MARKS:
+        introduced = line.endswith(_INTRODUCED, 0, i)
+        if introduced:
+            cost += _AFTER_TITLE
+        elif i == 0 or line[i - 1] in CLAUSE_MARKS:
             cost += _AT_START
         after = i + length
         if length == 2:
-            found.append((after, cost, 2))
+            found.append((after, cost, (0, 2)))
         for title, extra in TITLES.items():
             if line.startswith(title, after):
-                found.append((after + len(title), cost + extra, length))
-        for size in (1, 2) if line[i] not in RARELY or length == 2 else ():
+                found.append((after + len(title), cost + extra, (0, length)))
+        for size in (1, 2) if length == 2 or _is_usual(line, i) else ():
             given = line[after : after + size]
             if len(given) == size and all("\u4e00" <= char <= "\u9fff" for char in given):
                 places = ("single",) if size == 1 else ("first", "second")
                 extra = sum(map(_given_cost, places, given))
                 if any(line.startswith(title, after + size) for title in _LONG_TITLES):
                     extra += _BEFORE_TITLE
-                elif line[i] in WORDS_TOO:
+                elif line[i] in WORDS_TOO and not line.endswith("叫", 0, i):
                     extra += _WORD_TOO / size
-                found.append((after + size, cost + extra, length))
+                found.append((after + size, cost + extra, (0, length)))
     if line[i] in _NICKNAME and line[i + 1 : i + 2] in SURNAMES:
         called = _surname_cost(line[i + 1])
         assert called is not None
-        found.append((i + 2, called + _NICKNAME[line[i]], 0))
+        found.append((i + 2, called + _NICKNAME[line[i]], (1, 2)))
     return found
+
+
+def _is_usual(line: str, i: int) -> bool:
+    """Whether character `i` may be a surname without a title behind it."""
+    return line[i] not in RARELY or f"姓{line[i]}" in line
 
 
 def _is_name(word: str) -> bool:
     """Whether a word listed as a name is one with a surname that has a reading of its own."""
     if word[0] not in SURNAMES or word[0] in RARELY:
         return False
-    return len(word) == 3 or (len(word) == 2 and _given_cost("single", word[1]) <= 7.5)
+    if len(word) == 3:
+        return tag_of(word[:2]) in "?N"
+    return len(word) == 2 and _given_cost("single", word[1]) <= 7.5
 
 
 def _surname_cost(surname: str) -> float | None:

@@ -126,7 +126,7 @@ def test_a_reading_is_bound_to_what_stands_before_it(
         "word[sic]", "a[1]", "plan[A]", "cell[B2]", "NASA[US]", "x[i]", "男[men]", "写[TODO]",
         "，[zhang3]", "长 [zhang3]", "看[图一]", "长[zhang3", "长]zhang3[", "[[[]]]",
         "H<sub>2</sub>O", "1 <2", "<p>x</p>", "</phoneme>", "<b>", "R&D", "AT&amp;T",
-        "<phoneme>", "<break>", "<sub>", "文[注1]", "[zhang3]", "a < b & c > d",
+        "<phoneme>", "<break>", "<sub>", "文[注1]", "c\n[zhang3]", "a < b & c > d",
     ],
 )  # fmt: skip
 def test_other_brackets_and_signs_stay_text(text: str) -> None:
@@ -197,6 +197,10 @@ def test_breaks_cut_the_text() -> None:
 def test_phoneme_forces_pinyin(alphabet: str) -> None:
     text = f'<speak><phoneme alphabet="{alphabet}" ph="yin2 háng">银行</phoneme>行长</speak>'
     assert forced(text) == [("银", "yin2"), ("行", "hang2")]
+
+
+def test_what_a_phoneme_element_holds_is_read_as_it_says() -> None:
+    assert forced('<phoneme ph="R EH1 D">a[EY1] <|ZH|></phoneme>') == [("a[EY1] <|ZH|>", "R EH1 D")]
 
 
 def test_phoneme_forces_english_and_ipa() -> None:
