@@ -14,6 +14,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def name_costs(sentences: Iterable[Tagged]) -> dict[str, dict[str, float]]:
     }
     for sentence in sentences:
         words += len(sentence)
-        for (one, tag), (given, next_tag) in zip(sentence, sentence[1:], strict=False):
+        for (one, tag), (given, next_tag) in pairwise(sentence):
             if tag == next_tag == "nr" and len(one) == 1 and _HANZI.fullmatch(given):
                 seen["surname"][one] += 1
                 if len(given) == 1:
@@ -129,7 +130,7 @@ def examples(sentences: Iterable[Tagged]) -> Iterator[tuple[str, str, list[str]]
 
 def train(
     data: Iterable[tuple[str, str, list[str]]], epochs: int = 6
-) -> tuple[dict[str, dict[str, list[float]]], dict[str, float]]:
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     """Averaged perceptrons, one a character (Collins, "Discriminative training methods", 2002).
 
     Returns:
@@ -139,7 +140,7 @@ def train(
     by_char: defaultdict[str, list[tuple[str, list[str]]]] = defaultdict(list)
     for char, reading, found in data:
         by_char[char].append((reading, found))
-    models: dict[str, dict[str, list[float]]] = {}
+    models: dict[str, dict[str, float]] = {}
     right: dict[str, float] = {}
     rng = np.random.default_rng(0)
     for char, rows in by_char.items():
@@ -150,7 +151,7 @@ def train(
         sums: defaultdict[str, float] = defaultdict(float)
         step = 0
         for _ in range(epochs):
-            for i in rng.permutation(len(training)):
+            for i in map(int, rng.permutation(len(training))):
                 reading, found = training[i]
                 sign = 1 if reading == readings[1] else -1
                 step += 1

@@ -29,6 +29,7 @@ _BEFORE_NUMBERS = {
 _ANYWHERE = {
     "Jr": "Junior", "Sr": "Senior", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road",
     "Ln": "Lane", "Hwy": "Highway", "vs": "versus", "etc": "etc", "approx": "approximately",
+    "Approx": "Approximately",
     "dept": "department", "Dept": "Department", "Inc": "Incorporated", "Ltd": "Limited",
     "Corp": "Corporation", "Co": "Company", "Bros": "Brothers", "Assn": "Association",
     "govt": "government", "Govt": "Government", "Univ": "University", "Mfg": "Manufacturing",
@@ -71,12 +72,14 @@ _A_KIND = re.compile(
     "appendix|exhibit|figure|table|level|phase|room|gate|block|building|letter|variable|a|an) $"
 )
 _B = "(?<![A-Za-z.])"
+_ZONES = "[ECMP][SD]?T|GMT|UTC|BST|CET|CEST|JST|IST|AEST|HKT"
 
 EXPAND = rules(
     ("abbreviation", rf"(?i){_B}(e\.\s?g|i\.\s?e|a\.k\.a|w\.r\.t)\.,?", _latin),
     ("abbreviation", rf"{_B}(cf|viz)\.(?=\s[A-Za-z])", lambda m: _LATIN[m[1]]),
     ("abbreviation", rf"{_B}(Ph|M|B)\.(D|Sc|A|S|Phil)\.(?=\s+[a-z,]|[,;])", (1, 2)),
     ("abbreviation", rf"{_B}(Ph)\.(D)\.?", (1, 2)),
+    ("abbreviation", rf"(?<=\d)(\s?)([aApP])\.\s?([mM])\.(?=\s+(?:{_ZONES})\b)", (1, 2, 3)),
     ("abbreviation", r"(?<=\d)(\s?)([aApP])\.\s?([mM])\.(?=\s+[A-Z]|\s*$)", (1, 2, 3, ".")),
     ("abbreviation", r"(?<=\d)(\s?)([aApP])\.\s?([mM])\.", (1, 2, 3)),
     ("abbreviation", rf"{_B}([ap])\.(m)\.", (1, 2)),

@@ -84,7 +84,11 @@ def _hashtag(match: re.Match[str]) -> tuple[Part, ...]:
 
 _CODE = (
     *rules(
-        ("topic", rf"(?<![A-Za-z0-9_&#])#([^#\s\d][^#\s]{{0,30}}[{HANZI}][^#\s]{{0,30}}|[{HANZI}]+)#", (1,))
+        (
+            "topic",
+            rf"(?<![A-Za-z0-9_&#])#([^#\s\d][^#\s]{{0,30}}[{HANZI}][^#\s]{{0,30}}|[{HANZI}]+)#",
+            (1,),
+        )
     ),
     Rule("address", re.compile(_ADDRESS, re.ASCII), _coded),
     Rule(

@@ -16,7 +16,6 @@ from glmtts.text import phrases, polyphones
 from glmtts.text.polyphones import Context
 from glmtts.text.senses import CLASSIFIED, sense
 from glmtts.text.surnames import DOUBLE_SURNAMES, SURNAMES
-from glmtts.text.units import HANZI
 from glmtts.text.words import Word, cut
 
 
@@ -66,8 +65,9 @@ def read(line: str) -> list[Reading]:
                     char, partial(_sense, line, words, index), *_clause(line, position),
                     before if position == word.start else "?",
                     after if position == word.end - 1 else "?",
-                    position > word.start or bool(index) and words[index - 1].length == 1,
-                    reading.decided_by == "character" or (word.tag == "?" and word.length == 2 and not own),
+                    position > word.start or (bool(index) and words[index - 1].length == 1),
+                    reading.decided_by == "character"
+                    or (word.tag == "?" and word.length == 2 and not own),
                 )  # fmt: skip
                 rule = polyphones.decide(context)
                 if rule and (rule.conditional or reading.decided_by == "character"):

@@ -51,7 +51,8 @@ _ACRONYMS = frozenset(
 )
 """Capitals that are read letter by letter although they look like words."""
 _SHORT_WORDS = frozenset(
-    "ah am an as at be by do go ha he hi if in is it me my no of oh ok on or ox so to up us we ye yo".split()  # noqa: SIM905
+    "ah am an as at be by do go ha he hi if in is it me my no of oh ok on or ox so to up us we "  # noqa: SIM905
+    "ye yo".split()
 )
 """Words of two letters; any other two capitals are an abbreviation."""
 
@@ -101,7 +102,7 @@ def pronounce_run(words: Sequence[str]) -> list[Phones]:
 def read(words: Sequence[str]) -> list[Spoken]:
     """Pronunciations of a run of English words; marks between them have none.
 
-    Context decides for heteronyms, `the` and `to` before a vowel, a single letter, and for capitals:
+    Context decides for heteronyms, `the` and `to` before a vowel, a single letter, and capitals:
     three words and more of capitals are shouted, not spelled.
     """
     letters = [word for word in words if word[0].isalpha()]

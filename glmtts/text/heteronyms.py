@@ -20,17 +20,19 @@ _STRESS = _set(
     "abstract accent addict affix ally annex attribute augment combat combine compact compound "
     "compress concert conduct confine conflict conserve console consort construct contest contract "
     "contrast converse convert convict decrease defect desert digest discard discharge discount "
-    "discourse escort essay exploit export extract ferment finance fragment frequent impact implant "
-    "import incense incline increase insert insult intern object offset overthrow perfect permit "
-    "pervert present produce progress project prospect protest rebel recall recap recount record "
-    "redress refill refund reject relapse relay remake replay research retake segment subject "
-    "survey suspect torment transfer transplant transport traverse update upgrade uplift upset"
+    "discourse escort essay exploit export extract ferment finance fragment frequent impact "
+    "implant import incense incline increase insert insult intern object offset overthrow perfect "
+    "permit pervert present produce progress project prospect protest rebel recall recap recount "
+    "record redress refill refund reject relapse relay remake replay research retake segment "
+    "subject survey suspect torment transfer transplant transport traverse update upgrade uplift "
+    "upset"
 )
 _ATE = _set(
     "advocate affiliate aggregate alternate animate appropriate approximate articulate associate "
-    "certificate conjugate consummate coordinate correlate degenerate delegate deliberate designate "
-    "desolate duplicate elaborate estimate graduate incarnate initiate intimate laminate legitimate "
-    "moderate postulate precipitate predicate separate subordinate surrogate syndicate triplicate"
+    "certificate conjugate consummate coordinate correlate degenerate delegate deliberate "
+    "designate desolate duplicate elaborate estimate graduate incarnate initiate intimate laminate "
+    "legitimate moderate postulate precipitate predicate separate subordinate surrogate syndicate "
+    "triplicate"
 )
 _VOICED = _set("use excuse abuse house misuse diffuse")
 _LATE = _set("upset compact overthrow converse")
@@ -69,14 +71,14 @@ _EXTRA: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 """What the dictionary lacks: (noun or adjective, verb)."""
 
-# ----- the words around -----------------------------------------------------------------------------
+# ----- the words around ---------------------------------------------------------------------------
 
 _ARTICLES = _set("a an the this these those my your his her its our their whose every each another")
 _QUANTITIES = _set(
-    "some any no all both many few several more most much other such enough what which one two three "
-    "four five six seven eight nine ten hundred thousand million first second third last next "
-    "same own only new old good bad big small great large little high low strong cold long short "
-    "public private main major real full free early late best better final main national "
+    "some any no all both many few several more most much other such enough what which one two "
+    "three four five six seven eight nine ten hundred thousand million first second third last "
+    "next same own only new old good bad big small great large little high low strong cold long "
+    "short public private main major real full free early late best better final main national "
     "international annual daily official foreign local personal political social economic strange "
     "world fresh heavy light deep white black red green young poor rich clear open special "
     "hot warm cool dry wet famous popular simple single double digital legal medical"
@@ -92,9 +94,9 @@ _MODALS = _set(
 )
 _SUBJECTS = _set("i you he she it we they who people everyone nobody someone anybody both")
 _OBJECTS = _set(
-    "the a an my your his her its our their this that these those me you him us them it all some any "
-    "everything anything something myself yourself himself herself itself ourselves themselves both "
-    "each every no one another more what whatever how"
+    "the a an my your his her its our their this that these those me you him us them it all some "
+    "any everything anything something myself yourself himself herself itself ourselves themselves "
+    "both each every no one another more what whatever how"
 )
 _BE = _set("is am are was were be been being isn't aren't wasn't weren't i'm you're we're they're "
            "it's he's she's that's")  # fmt: skip
@@ -112,9 +114,9 @@ _LY = re.compile("[a-z]{2,}ly$")
 _NOT_LY = _set("family only early friendly daily likely lovely ugly lonely reply supply apply july "
                "assembly fly rely multiply italy")  # fmt: skip
 _PARTICIPLES_IRREGULAR = _set(
-    "was were went said saw took sat came got made gave found thought knew told became felt left put "
-    "ran stood wrote began kept held brought bought met paid lost grew drew fell rose spoke ate "
-    "slept woke had did could would wanted liked ago yesterday formerly previously"
+    "was were went said saw took sat came got made gave found thought knew told became felt left "
+    "put ran stood wrote began kept held brought bought met paid lost grew drew fell rose spoke "
+    "ate slept woke had did could would wanted liked ago yesterday formerly previously"
 )
 _PAST = re.compile("[a-z]{2,}ed$")
 _PAST_TIME = _set("yesterday ago last earlier previously once formerly when after before already")
@@ -187,7 +189,7 @@ def role(place: Place) -> str:
     if third_person:
         return _role_of_s(place)
     nearest = place.at(-1)
-    if not before and not (nearest in ("not", "never")):
+    if not before and nearest not in ("not", "never"):
         object_follows = after in _OBJECTS or after in ("to", "with", "against", "yourself")
         commanded = not place.at(-1) and after in _OBJECTS - {"is"}
         return "v" if (commanded or (_is_adverb(nearest) and object_follows)) else "n"
@@ -201,6 +203,8 @@ def role(place: Place) -> str:
         return "v"
     if before in _BE or before in _SEEM:
         return "a"
+    if place.before_that == "let" and before in ("us", "me", "them", "him", "her"):
+        return "v"
     if before in _SUBJECTS and not (before in ("it", "you") and place.before_that in _PREPOSITIONS):
         return "v"
     if before == "that":
@@ -242,7 +246,7 @@ def _looks_like_object(word: str) -> bool:
     )
 
 
-# ----- words of their own kind -----------------------------------------------------------------------
+# ----- words of their own kind --------------------------------------------------------------------
 
 
 def _read(place: Place) -> str:
@@ -286,10 +290,10 @@ def _read(place: Place) -> str:
 def _live(place: Place) -> str:
     verb, adjective = "L IH1 V", "L AY1 V"
     before, after = place.before, place.after
-    shown = _set("broadcast broadcasted streamed streaming stream aired air shown performed performing "
-                 "perform played playing play recorded coming going go goes went sing singing sang "
-                 "reported reporting report watch watched watching see seen saw televised appear "
-                 "appeared hear heard show tv")  # fmt: skip
+    shown = _set("broadcast broadcasted streamed streaming stream aired air shown performed "
+                 "performing perform played playing play recorded coming going go goes went sing "
+                 "singing sang reported reporting report watch watched watching see seen saw "
+                 "televised appear appeared hear heard show tv")  # fmt: skip
     if before in shown or place.at(-1) in shown:
         return adjective
     if before in _MODALS or before in _SUBJECTS or _is_plural(before) or place.at(-1) == "long":
@@ -390,8 +394,8 @@ def _bow(place: Place) -> str:
 
 
 def _bass(place: Place) -> str:
-    fish = _set("fish fishing lake caught catch river sea striped largemouth grilled ate eat cooked "
-                "hook bait pond fried trout salmon fisherman")  # fmt: skip
+    fish = _set("fish fishing lake caught catch river sea striped largemouth grilled ate eat "
+                "cooked hook bait pond fried trout salmon fisherman")  # fmt: skip
     return "B AE1 S" if place.anywhere(fish) else "B EY1 S"
 
 
@@ -435,8 +439,9 @@ def _content(place: Place) -> str:
 
 def _minute(place: Place) -> str:
     tiny = _set("particles particle details detail amounts amount quantities quantity differences "
-                "changes traces fragments creatures holes organisms dose doses crystals grains cracks "
-                "insects structures concentrations variations adjustments portion inspection")  # fmt: skip
+                "changes traces fragments creatures holes organisms dose doses crystals grains "
+                "cracks insects structures concentrations variations adjustments portion "
+                "inspection")  # fmt: skip
     small = place.after in tiny or place.at(-1) in ("so", "very", "extremely", "too", "incredibly")
     return "M AY0 N UW1 T" if small or place.before in _BE else "M IH1 N AH0 T"
 
@@ -463,9 +468,9 @@ def _resume(place: Place) -> str:
 
 
 def _lead(place: Place) -> str:
-    metal = _set("pipe pipes poisoning paint pencil metal made zinc copper mercury heavy toxic bullet "
-                 "bullets batteries battery tin ore mine mines mining exposure contamination blood "
-                 "shielding weighs contains iron alloy")  # fmt: skip
+    metal = _set("pipe pipes poisoning paint pencil metal made zinc copper mercury heavy toxic "
+                 "bullet bullets batteries battery tin ore mine mines mining exposure "
+                 "contamination blood shielding weighs contains iron alloy")  # fmt: skip
     verb = role(place) == "v"
     if verb or place.after in ("singer", "role", "time", "to", "the", "in", "actor", "author"):
         return "L IY1 D"
@@ -477,6 +482,12 @@ def _number(place: Place) -> str:
         "grew grow grown become became feel felt feels getting got went much"
     )
     return "N AH1 M ER0" if grown and place.after != "of" else "N AH1 M B ER0"
+
+
+def _does(place: Place) -> str:
+    herd = place.anywhere(_set("buck bucks fawn fawns stag stags deer"))
+    counted = place.before in _set("the two three four five six seven eight nine ten several")
+    return "D OW1 Z" if herd and counted else "D AH1 Z"
 
 
 def _used(place: Place) -> str:
@@ -504,13 +515,14 @@ _OWN: Mapping[str, Callable[[Place], str]] = {
     "tears": _tear, "close": _close, "bow": _bow, "bows": _bow, "bass": _bass, "dove": _dove,
     "sow": _sow, "row": _row, "wound": _wound, "content": _content, "minute": _minute,
     "invalid": _invalid, "polish": _polish, "refuse": _refuse, "resume": _resume, "lead": _lead,
-    "number": _number, "used": _used,
+    "number": _number, "used": _used, "does": _does,
     "learned": _adjective_ed(
         "L ER1 N IH0 D", "L ER1 N D",
         "man men woman judge professor scholar society friend colleague counsel journal doctor"
     ),
     "blessed": _adjective_ed(
-        "B L EH1 S IH0 D", "B L EH1 S T", "virgin event day life sacrament land man mother saint trinity"
+        "B L EH1 S IH0 D", "B L EH1 S T",
+        "virgin event day life sacrament land man mother saint trinity"
     ),
     "aged": _adjective_ed(
         "EY1 JH IH0 D", "EY1 JH D",

@@ -21,7 +21,7 @@ A clause lies between two marks. In a pattern N is any character of a Chinese nu
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib import resources
 
 _NUMERALS = "零〇一二三四五六七八九十百千万亿两"
@@ -220,7 +220,7 @@ def table() -> list[str]:
     return [line for lines in _lines().values() for _, line in lines]
 
 
-@lru_cache(maxsize=None)
+@cache
 def rules(char: str) -> Sequence[Rule]:
     """The rules of a character, in order; none for most."""
     return [_parse(line, number)[1] for number, line in _lines().get(char, ())]

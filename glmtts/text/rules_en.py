@@ -93,13 +93,22 @@ def _unit(match: Match[str]) -> tuple[Part, ...] | None:
         elif one:
             noun = one
             rest = (slice(match.start(3) + len(first), match.end(3)),)
-    if noun is None or (unit == "in" and _IN_IS_A_WORD.match(_after(match))):
+    if noun is None or (unit == "in" and _in_is_a_word(match)):
         return None
     single = text == "1" or hyphen == "-" or _adjective(match)
     return (f"{number(text)} {noun if single else plural(noun)}", *rest)
 
 
-_IN_IS_A_WORD = re.compile(r"\s(?:the|a|an|my|his|her|this|that|total|all|[A-Z]|\d|one|each|and)")
+_AFTER_INCHES = re.compile(
+    r"(?!\s+[A-Za-z0-9])|\s+(?:x|by|wide|long|tall|high|deep|thick|across|apart|of|in|or|to|from|below|"
+    r"above|per|diameter|screens?|displays?|monitors?|pipes?|nails?|pizzas?)\b"
+)
+
+
+def _in_is_a_word(match: Match[str]) -> bool:
+    """Whether "in" behind a number is a preposition: she'll be 18 in 2025."""
+    apart = match[2].isspace()
+    return apart and not _AFTER_INCHES.match(_after(match))
 
 
 def _inches(match: Match[str]) -> str | None:

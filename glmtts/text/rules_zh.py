@@ -343,6 +343,15 @@ def _fraction(match: Match[str]) -> str | None:
     return f"{whole}分之{number(top)}"
 
 
+def _phones(match: Match[str]) -> tuple[Part, ...]:
+    """Further numbers of a list of phone numbers, each behind a mark or 或."""
+    parts: list[Part] = []
+    for found in re.finditer(r"\d+", match[0]):
+        start = match.start() + found.start()
+        parts += [slice(start - 1, start), digits(found[0], phone=True)]
+    return tuple(parts)
+
+
 def _division(match: Match[str]) -> str | None:
     """A fraction before an equals sign is a division if it leaves no rest."""
     top, bottom = int(match[1]), int(match[2])
@@ -455,11 +464,11 @@ _ROWS: tuple[Row, ...] = (
     ),
     ("times", r"(?<=[\d)])\s?[×*·xX]\s?(?=10\s?\^)", "乘"),
     ("square", r"(?<=[\d)])\s?\^\s?2(?!\d)", "的平方"),
-    ("power", r"(?<=[\d)])\s?\^\s?\(?([+-]?(?:\d+|[A-Za-z]))\)?", _power),
+    ("power", r"(?<=[\d)])\s?\^\s?\(?([+-]?(?:\d+|[A-Za-z]))\)?(?:次方)?", _power),
     ("unit", rf"(?<=次方)\s?({UNIT})(?![A-Za-z0-9^])", lambda m: unit_zh(m[1])),
     ("square", r"(?<=[A-Za-z])\^2(?!\d)", "平方"),
     ("cube", r"(?<=[A-Za-z])\^3(?!\d)", "立方"),
-    ("power", r"(?<=[\w)])\s?\^\s?\(?([+-]?(?:\d+|[A-Za-z]))\)?", _power),
+    ("power", r"(?<=[\w)])\s?\^\s?\(?([+-]?(?:\d+|[A-Za-z]))\)?(?:次方)?", _power),
     ("dimensions", r"(?<=\d)\s?[xX×*]\s?(?=\d)", "乘"),
     # telephone numbers and other codes
     (
@@ -491,8 +500,8 @@ _ROWS: tuple[Row, ...] = (
     ),
     (
         "phone",
-        r"(?<=[零幺二三四五六七八九]{2})([或和、及/])(\d{3,5})(?!\d|\.\d|[个次人元块天分秒年万千百])",
-        lambda m: (1, digits(m[2], phone=True)),
+        r"(?<=[零幺二三四五六七八九]{2})(?:[或和、及/]\d{3,5}(?!\d|\.\d|[个次人元块天分秒年万千百]))+",
+        _phones,
     ),
     ("phone", r"(?<![\d.])(?:110|119|120|122)(?=报警|急救|火警|电话|热线|救护车)", _phone),
     (

@@ -56,8 +56,9 @@ _AT_START, _BEFORE_TITLE, _AFTER_TITLE, _WORD_TOO = -1.5, -4.0, -3.0, 2.5
 """A name is likelier at the start of a clause, and before a title."""
 _LONG_TITLES = tuple(title for title in TITLES if len(title) > 1)
 _INTRODUCED = (
-    *_LONG_TITLES, "和", "与", "跟", "、", "叫", "名叫", "叫做", "演员", "歌手", "作家", "主持人", "作者", "选手", "主演", "队员",
-    "运动员", "画家", "诗人", "明星", "球员", "员工", "客户", "患者", "网友", "代表", "专家", "学者", "名将",
+    *_LONG_TITLES, "和", "与", "跟", "、", "叫", "名叫", "叫做", "演员", "歌手", "作家",
+    "主持人", "作者", "选手", "主演", "队员", "运动员", "画家", "诗人", "明星", "球员",
+    "员工", "客户", "患者", "网友", "代表", "专家", "学者", "名将",
 )  # fmt: skip
 CLAUSE_MARKS = frozenset("，。！？；：、…,.!?;:")
 _NICKNAME = {"老": 3.0, "小": 3.5, "阿": 5.0}
