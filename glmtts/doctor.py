@@ -35,7 +35,7 @@ class Report:
         versions: Python, this package and its dependencies; None for one that is not installed.
         extras: For each extra, the packages of it that are missing.
         device: Where the model runs.
-        dtype: Type of its weights.
+        dtype: Type of the language model's weights.
         threads: CPU threads.
         load_seconds: Time to load the model.
         stage_seconds: Time of each stage, speaking `SENTENCE`.
@@ -109,9 +109,10 @@ def examine(model: str = "glmtts-nano", device: str = "auto") -> Report:
     audio: Audio = synthesizer.speak(SENTENCE, voice, options)
     work_seconds = time.monotonic() - started
 
-    weight = next(synthesizer.lm.parameters())
+    weight = synthesizer.lm.model.embed_tokens.weight
+    kind = "int8" if synthesizer.lm.model.packed else str(weight.dtype).removeprefix("torch.")
     return Report(
-        versions, extras, str(weight.device), str(weight.dtype).removeprefix("torch."),
+        versions, extras, str(weight.device), kind,
         torch.get_num_threads(), round(load_seconds, 3),
         {name: round(clock.seconds, 3) for name, clock in clocks.items()},
         round(work_seconds, 3), round(audio.seconds, 3), peak_memory_mb(),

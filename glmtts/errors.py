@@ -25,6 +25,10 @@ class SpeechError(GlmTtsError, RuntimeError):
     """The model gave no usable speech."""
 
 
+class Cancelled(GlmTtsError):
+    """The work was given up because nobody waits for it."""
+
+
 class UnknownVoice(GlmTtsError, LookupError):
     """No voice of that name is bundled or stored."""
 

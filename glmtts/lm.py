@@ -7,22 +7,25 @@ token `i` and class `speech_count` is the end.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glmtts.errors import BadInput
+from glmtts.errors import BadInput, Cancelled
 from glmtts.nn.decoder import Decoder
 from glmtts.nn.int8 import Int8Linear
 from glmtts.nn.llama import Llama, LlamaConfig
 from glmtts.nn.quantizer import spread_codes
+from glmtts.nn.threads import at_most, for_decoder
 from glmtts.runaway import Finish, RunawayGuard
 from glmtts.sampling import Sampling, draw, draw_each
 from glmtts.voice import Prompt
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -245,6 +248,7 @@ class Generation(Utterance, Iterator[int]):
         super().__init__(lm, text_ids, prompt, sampling, rng)
         self._decoder = lm.decoder(1, self.positions)
         self._speech_start = lm.config.speech_start
+        self._threads = for_decoder(lm.config.hidden_size)
 
     def __next__(self) -> int:
         """The next speech token."""
@@ -254,13 +258,30 @@ class Generation(Utterance, Iterator[int]):
         if not spoken:
             if self.shared:
                 self._decoder.read(0, self.sequence[: self.shared])
-            scores = self._decoder.read(0, self.sequence[self.shared :])[None]
+            draw_next([self], self._decoder.read(0, self.sequence[self.shared :])[None])
         else:
-            scores = self._decoder.step([0], [self.tokens[-1] + self._speech_start])
-        draw_next([self], scores)
+            with at_most(self._threads):
+                scores = self._decoder.step([0], [self.tokens[-1] + self._speech_start])
+                draw_next([self], scores)
         if len(self.tokens) == spoken:  # it was the end
             raise StopIteration
         return self.tokens[-1]
+
+
+def _always() -> bool:
+    return True
+
+
+def while_wanted(items: Iterable[T], wanted: Callable[[], bool]) -> Iterator[T]:
+    """The items, as long as `wanted()`.
+
+    Raises:
+        Cancelled: `wanted()` has become false.
+    """
+    for item in items:
+        if not wanted():
+            raise Cancelled("Nobody waits for this speech any more.")
+        yield item
 
 
 _BAD_ENDS: tuple[Finish, ...] = ("stop", "silence", "length", "repetition")
@@ -500,6 +521,7 @@ class TextToSpeechTokens(nn.Module):
         *,
         rng: torch.Generator | None = None,
         misread: Callable[[Sequence[int]], float] | None = None,
+        wanted: Callable[[], bool] = _always,
     ) -> tuple[list[int], Finish]:
         """Speak a whole sentence, trying again (`sampling.retries` times) when it goes wrong.
 
@@ -516,12 +538,14 @@ class TextToSpeechTokens(nn.Module):
             rng: As for `generate`.
             misread: How badly tokens read back (0 = perfectly); what exceeds `sampling.accept` is
                 tried again. None: only runaways are.
+            wanted: Asked at each step; once it says no, the work ends with `Cancelled`.
 
         Returns:
             The tokens of the best attempt, and how it ended.
 
         Raises:
             BadInput: as for `generate`.
+            Cancelled: nobody wants the utterance any more.
         """
         rng = rng or self.generator(sampling.seed)
         count = 1 if sampling.temperature == 0 else max(1, sampling.candidates or 1)
@@ -530,7 +554,7 @@ class TextToSpeechTokens(nn.Module):
         for attempt in range(1 + max(0, sampling.retries)):
             if attempt and sampling.temperature == 0:  # the likeliest tokens are always the same
                 break
-            for tokens, reason in self._attempt(text_ids, prompt, sampling, count, rng):
+            for tokens, reason in self._attempt(text_ids, prompt, sampling, count, rng, wanted):
                 penalty = 4.0 * _BAD_ENDS.index(reason)
                 penalty += 0.0 if tokens else 16.0
                 penalty += misread(tokens) if misread and tokens else 0.0
@@ -547,17 +571,21 @@ class TextToSpeechTokens(nn.Module):
         sampling: Sampling,
         count: int,
         rng: torch.Generator,
+        wanted: Callable[[], bool],
     ) -> Iterator[tuple[list[int], Finish]]:
         """Draw `count` utterances; the loops and silences they ended in are cut off."""
         if count == 1:
             generation = self.generate(text_ids, prompt, sampling, rng=rng)
-            tokens = list(generation)
+            tokens = list(while_wanted(generation, wanted))
             assert generation.finish_reason is not None
             runaway = generation.runaway
             yield _without(tokens, generation.finish_reason, runaway), generation.finish_reason
             return
         guards = [RunawayGuard(self.config.silence_ids) for _ in range(count)]
-        group = self.generate_group(text_ids, prompt, sampling, size=count, rng=rng, guards=guards)
+        with at_most(for_decoder(self.config.hidden_size)):
+            group = self.generate_group(
+                text_ids, prompt, sampling, size=count, rng=rng, guards=guards, wanted=wanted
+            )
         for row, (guard, reason) in enumerate(zip(guards, group.finish, strict=True)):
             yield _without(group.speech(row), reason, guard.tail()), reason
 
@@ -571,6 +599,7 @@ class TextToSpeechTokens(nn.Module):
         size: int,
         rng: torch.Generator | None = None,
         guards: Sequence[RunawayGuard] = (),
+        wanted: Callable[[], bool] = _always,
     ) -> Rollouts:
         """Draw `size` utterances of one text side by side; the prompt is read once.
 
@@ -592,7 +621,7 @@ class TextToSpeechTokens(nn.Module):
         logprobs = torch.zeros(size, longest, device=self.device)
         running = torch.ones(size, dtype=torch.bool, device=self.device)
         stopped: dict[int, Finish] = {}
-        for step in range(longest):
+        for step in while_wanted(range(longest), wanted):
             logits = scores.float().clone()
             if step < shortest:
                 logits[:, end] = float("-inf")

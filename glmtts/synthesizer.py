@@ -6,7 +6,7 @@ text/frontend    text/tokenizer   lm.py        flow.py      vocoder.py
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from glmtts import checkpoint, hub
+from glmtts.ahead import Ahead
 from glmtts.audio import Audio, AudioSpec
 from glmtts.cloning import SPEECH_DBFS, VoiceEncoder
 from glmtts.config import from_dict
 from glmtts.errors import BadInput, BadText, CheckpointError, SpeechError
 from glmtts.flow import FlowOptions, TokenToMel
-from glmtts.lm import Generation, TextToSpeechTokens
+from glmtts.lm import Generation, TextToSpeechTokens, while_wanted
+from glmtts.nn.int8 import exact_kernels
+from glmtts.nn.packed import quick_dtype
+from glmtts.nn.threads import at_most
 from glmtts.proofreader import Proofreader
 from glmtts.sampling import Sampling
 from glmtts.speaker import SpeakerEncoder
@@ -193,8 +197,10 @@ class Synthesizer:
             name_or_path: A name of `available_models()` or a model folder.
             device: "cpu", "cuda", "cuda:1" …; "auto" takes a GPU if there is one.
             dtype: Type of the language model's weights: "float32", "bfloat16", "float16", or "int8"
-                for fast decoding on a CPU; "auto" is bfloat16 on a GPU, else float32. Flow and
-                vocoder stay float32 (else there is audible hiss).
+                for fast decoding on a CPU. "auto" is the quickest that cannot be told apart by ear:
+                bfloat16 on a GPU; on a CPU int8 where there are kernels for it, and bfloat16 for
+                the products of the flow's transformer where the processor has such (its sums,
+                norms and all that is added up stay float32). "float32" keeps every digit.
             components: Other folders for single components ("lm", "flow", "vocoder", …), such as a
                 training checkpoint.
             voices: Folder of the user's voices; by default the one of this platform.
@@ -212,6 +218,10 @@ class Synthesizer:
         text_tokenizer = TextTokenizer.load(paths["text_tokenizer"])
         text = TextReader(text_tokenizer, manifest.phonemes)
         speech_tokenizer = checkpoint.load(SpeechTokenizer, paths["speech_tokenizer"], device=where)
+        flow = checkpoint.load(TokenToMel, paths["flow"], device=where)
+        if where.type == "cpu":
+            speech_tokenizer.packed()
+            flow.packed(quick_dtype() if dtype == "auto" else torch.float32)
         encoder = VoiceEncoder(
             speech_tokenizer,
             checkpoint.load(SpeakerEncoder, paths["speaker"], device=where),
@@ -232,7 +242,7 @@ class Synthesizer:
             manifest,
             text_tokenizer,
             lm.pack() if kind is torch.int8 else lm,
-            checkpoint.load(TokenToMel, paths["flow"], device=where),
+            flow,
             checkpoint.load(Vocoder, paths["vocoder"], device=where),
             encoder,
             VoiceLibrary(
@@ -326,28 +336,61 @@ class Synthesizer:
         rng = self.lm.generator(options.sampling.seed)
         options = replace(options, sampling=self.sampling(options.sampling))
         flow_options = replace(options.flow or self.flow_options, blocks=options.pace.blocks)
+        sentences = self._readable(text, options)  #                        text -> sentences
+
+        def make(wanted: Callable[[], bool]) -> Iterator[Block]:
+            return self._blocks(sentences, voice, options, rng, wanted)
+
+        mel, wave = self.flow.stream(voice, flow_options), self.vocoder.stream()
+        with Ahead(make, depth=1) as blocks:  #                             sentences -> S ids
+            for block in blocks:
+                silence = torch.zeros(round(block.pause_s * self.sample_rate))
+                if not block.speech:
+                    yield Audio(silence, self.sample_rate, "stop")
+                    continue
+                with at_most(max(1, torch.get_num_threads() - blocks.working)):
+                    frames = mel.push(block.tokens, last=block.last)  #     (s,) -> (f, M)
+                    frames = stretched(frames, options.speed)
+                    samples = wave.push(frames, last=block.last)  #         (f, M) -> (n,)
+                if block.last or samples.numel():
+                    spoken = samples.float().cpu()
+                    sound = torch.cat([spoken, silence]) if block.last else spoken
+                    yield Audio(sound, self.sample_rate, block.finish_reason)
+                if block.last:
+                    mel, wave = self.flow.stream(voice, flow_options), self.vocoder.stream()
+
+    def _blocks(
+        self,
+        sentences: "Sequence[tuple[Sentence, Reading | None]]",
+        voice: Voice,
+        options: SpeakOptions,
+        rng: torch.Generator,
+        wanted: Callable[[], bool],
+    ) -> "Iterator[Block]":
+        """The language model's half of `stream`: speech tokens, sentence by sentence.
+
+        It works one block ahead, in a thread of its own, while flow and vocoder make sound of the
+        block before.
+
+        Raises:
+            BadInput: the voice was made for another model, or a sentence is too long for it.
+            SpeechError: a sentence came out without any sound.
+            Cancelled: `wanted()` has become false.
+        """
         prompt = voice.prompt
-        for sentence, reading in self._readable(text, options):  #          text -> sentence
-            silence = torch.zeros(round(sentence.pause_s * self.sample_rate))
+        for sentence, reading in sentences:
             if reading is None:
-                yield Audio(silence, self.sample_rate, "stop")
+                yield Block([], sentence.pause_s, last=True, speech=False)
                 continue
             text_ids = reading.ids  #                                       sentence -> (T,)
             prompt = prompt.before(len(text_ids), self.manifest.history_tokens)
             heard = self._audible(prompt, voice, sentence.text)
-            tokens = self._tokens(reading, heard, options, rng)  #          (T,) -> S ids
-            mel, wave = self.flow.stream(voice, flow_options), self.vocoder.stream()
+            tokens = self._tokens(reading, heard, options, rng, wanted)  #  (T,) -> S ids
             spoken: list[int] = []
-            for block, last in options.pace.cut(tokens):
+            for block, last in options.pace.cut(while_wanted(tokens, wanted)):
                 spoken += block
-                frames = mel.push(block, last=last)  #                      (s,) -> (f, M)
-                frames = stretched(frames, options.speed)
-                samples = wave.push(frames, last=last)  #                   (f, M) -> (n,)
                 reason = tokens.finish_reason if last else None
-                if last or samples.numel():
-                    spoken_now = samples.float().cpu()
-                    sound = torch.cat([spoken_now, silence]) if last else spoken_now
-                    yield Audio(sound, self.sample_rate, reason)
+                yield Block(block, sentence.pause_s, last=last, finish_reason=reason)
             if self.manifest.history_tokens:
                 prompt = prompt.extended(text_ids, spoken, limit=None)
 
@@ -384,7 +427,12 @@ class Synthesizer:
         return readable
 
     def _tokens(
-        self, reading: "Reading", prompt: Prompt, options: SpeakOptions, rng: torch.Generator
+        self,
+        reading: "Reading",
+        prompt: Prompt,
+        options: SpeakOptions,
+        rng: torch.Generator,
+        wanted: Callable[[], bool],
     ) -> "Generation | FinishedTokens":
         """Speech tokens: one by one when sound must start early, else checked and retried first."""
         if options.pace.blocks:
@@ -394,7 +442,7 @@ class Synthesizer:
             return self.proofreader.misread(tokens, reading.phonemes) if self.proofreader else 0.0
 
         tokens, reason = self.lm.generate_checked(
-            reading.ids, prompt, options.sampling, rng=rng, misread=misread
+            reading.ids, prompt, options.sampling, rng=rng, misread=misread, wanted=wanted
         )
         if not tokens:
             raise SpeechError("The model gave no sound for a sentence. Try another seed or voice.")
@@ -407,6 +455,25 @@ class Synthesizer:
         length = sum(len(turn.speech_tokens) for turn in prompt.turns[: prompt.own])
         unfit = foreign and not self.manifest.foreign_prompts
         return Prompt() if unfit or length > self.manifest.prompt_tokens else prompt
+
+
+@dataclass(frozen=True)
+class Block:
+    """What the language model hands to the flow at once.
+
+    Attributes:
+        tokens: (s,) speech tokens, perhaps none.
+        pause_s: Silence behind the sentence.
+        last: The sentence ends here.
+        speech: False for a pause alone.
+        finish_reason: How the sentence ended, with `last`.
+    """
+
+    tokens: list[int]
+    pause_s: float
+    last: bool
+    speech: bool = True
+    finish_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -523,7 +590,9 @@ def _device(name: str) -> torch.device:
 
 def _dtype(name: str, device: str) -> torch.dtype:
     if name == "auto":
-        return torch.bfloat16 if _device(device).type == "cuda" else torch.float32
+        if _device(device).type == "cuda":
+            return torch.bfloat16
+        return torch.int8 if _device(device).type == "cpu" and exact_kernels() else torch.float32
     known = {
         "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
         "int8": torch.int8,

@@ -13,6 +13,12 @@ TYPICAL_ROWS = 1_024
 """Rows the layout is chosen for; any number is correct."""
 
 
+def quick_dtype() -> torch.dtype:
+    """bfloat16 where this processor multiplies matrices in it (AMX, AVX-512), else float32."""
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return torch.bfloat16 if supported is not None and supported() else torch.float32
+
+
 def linear(layer: nn.Module, x: Tensor, gelu: str | None = None) -> Tensor:
     """`layer` of (..., in) -> (..., out), then GELU in the form "tanh" or "none" (exact)."""
     packed = getattr(layer, "packed", None)

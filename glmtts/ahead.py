@@ -1,0 +1,88 @@
+"""An iterator that works ahead in a thread of its own, a bounded number of items."""
+
+import threading
+from collections.abc import Callable, Iterator
+from queue import Empty, Full, Queue
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.05
+"""How soon a closed iterator's thread notices that nobody waits any more."""
+
+
+class _Failure:
+    """What the thread ended with: an exception, or None at the end."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+class Ahead(Generic[T]):
+    """Iterate over what `make` yields, made in the background.
+
+    Used as a context manager: leaving it stops the thread at its next look at `stopped`, and waits
+    for it. What the thread raises is raised here, in place of the item that is missing.
+    """
+
+    def __init__(self, make: Callable[[Callable[[], bool]], Iterator[T]], depth: int) -> None:
+        """Start.
+
+        Args:
+            make: Given a function that tells whether the work is still wanted (False: stop),
+                returns the iterator. It runs in the thread, all of it.
+            depth: Items made before they are asked for.
+        """
+        self._queue: Queue[T | _Failure] = Queue(depth)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(make,), daemon=True)
+        self._thread.start()
+
+    def _run(self, make: Callable[[Callable[[], bool]], Iterator[T]]) -> None:
+        error: BaseException | None = None
+        try:
+            for item in make(lambda: not self._stopped.is_set()):
+                if not self._put(item):
+                    return
+        except BaseException as raised:
+            error = raised
+        self._put(_Failure(error))
+
+    def _put(self, item: "T | _Failure") -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=POLL_SECONDS)
+                return True
+            except Full:
+                continue
+        return False
+
+    def __iter__(self) -> Iterator[T]:
+        """The items in their order."""
+        while True:
+            item = self._queue.get()
+            if not isinstance(item, _Failure):
+                yield item
+            elif item.error is not None:
+                raise item.error
+            else:
+                return
+
+    @property
+    def working(self) -> bool:
+        """Whether the thread still makes items."""
+        return self._thread.is_alive()
+
+    def __enter__(self) -> "Ahead[T]":
+        """Nothing but self."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the thread and wait for it."""
+        self._stopped.set()
+        try:
+            while True:
+                self._queue.get_nowait()
+        except Empty:
+            pass
+        self._thread.join()

@@ -1,0 +1,29 @@
+"""How many threads a piece of work is worth."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import torch
+
+WORTH_SPLITTING = 1_024
+"""Width of a decoder from which its steps are divided among threads. A step of nano (320) takes
+the same time on one thread and on two, and ten times as long on two when another program runs."""
+
+
+@contextmanager
+def at_most(threads: int) -> Generator[None]:
+    """Let torch use at most so many threads for what this thread of Python does inside."""
+    before = torch.get_num_threads()
+    if before <= threads:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def for_decoder(width: int) -> int:
+    """Threads for the steps of a decoder of this width."""
+    return torch.get_num_threads() if width >= WORTH_SPLITTING else 1
