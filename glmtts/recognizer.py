@@ -5,8 +5,9 @@ extra carry its weights in halves; they are joined once, in the user's cache fol
 """
 
 import hashlib
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -92,6 +93,36 @@ class Recognizer:
                 "one person speaking clearly."
             )
         return Transcript(text, language)
+
+    def likelihoods(self, audio: Audio, texts: Sequence[str], language: str) -> list[float]:
+        """How well each of several texts fits a recording: log-probability, teacher-forced.
+
+        Texts of one length are compared best: every token costs something.
+
+        Args:
+            audio: Speech of at most 30 s at any rate.
+            texts: What might be said.
+            language: "zh" or "en".
+
+        Raises:
+            BadInput: another language.
+        """
+        if language not in LANGUAGES:
+            raise BadInput(f"Cannot listen to the language {language!r}. Expected 'zh' or 'en'.")
+        tokenizers: Any = import_module("faster_whisper.tokenizer")
+        pad: Any = import_module("faster_whisper.audio").pad_or_trim
+        model = self._model
+        samples = audio.resampled(SAMPLE_RATE).samples.float().cpu().numpy()
+        heard = model.encode(pad(model.feature_extractor(samples)))
+        tokenizer = tokenizers.Tokenizer(model.hf_tokenizer, True, "transcribe", language)
+        start = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+        tokens = [tokenizer.encode(text) for text in texts]
+        frames = min(3_000, len(samples) // 160)
+        scores: list[float] = []
+        for ids in tokens:  # one at a time: a batch is padded, and padding is scored too
+            (found,) = model.model.align(heard, start, [ids], frames)
+            scores.append(sum(math.log(max(p, 1e-30)) for p in found.text_token_probs))
+        return scores
 
 
 def default_folder() -> Path:

@@ -212,7 +212,7 @@ class Synthesizer:
         """
         folder = hub.resolve(name_or_path)
         manifest = read_manifest(folder)
-        where, kind = _device(device), _dtype(dtype, device)
+        where, kind = resolve_device(device), resolve_dtype(dtype, device)
         paths = {name: folder / name for name in PARTS}
         paths |= {name: Path(path) for name, path in (components or {}).items()}
         text_tokenizer = TextTokenizer.load(paths["text_tokenizer"])
@@ -577,7 +577,12 @@ def read_manifest(folder: Path) -> Manifest:
     return from_dict(Manifest, data, str(path))
 
 
-def _device(name: str) -> torch.device:
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; "auto" is a GPU if there is one.
+
+    Raises:
+        BadInput: it is not there.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -588,11 +593,17 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _dtype(name: str, device: str) -> torch.dtype:
+def resolve_dtype(name: str, device: str) -> torch.dtype:
+    """The type of the language model's weights; for "auto" see `Synthesizer.load`.
+
+    Raises:
+        BadInput: there is no such type.
+    """
     if name == "auto":
-        if _device(device).type == "cuda":
+        if resolve_device(device).type == "cuda":
             return torch.bfloat16
-        return torch.int8 if _device(device).type == "cpu" and exact_kernels() else torch.float32
+        on_cpu = resolve_device(device).type == "cpu"
+        return torch.int8 if on_cpu and exact_kernels() else torch.float32
     known = {
         "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
         "int8": torch.int8,
