@@ -188,7 +188,7 @@ def part_lm(made: Stages, plan: Plan) -> dict[str, Any]:
     """Prefill of 300 ids, decoding alone, and side by side with a check that nothing changes."""
     lm = made.lm
     assert lm is not None
-    count = 16 if plan.quick else 50
+    count = 16 if plan.quick else 30
     ids = text_ids(lm, 300)
 
     def prefill() -> None:
@@ -206,7 +206,7 @@ def part_lm(made: Stages, plan: Plan) -> dict[str, Any]:
     alone = [speech(lm, seed, count) for seed in range(8)]
     curve: list[dict[str, Any]] = []
     for together in (1, 2, 4, 8) if plan.quick or lm.device.type == "cpu" else (1, 2, 4, 8, 16, 32):
-        engine = Engine(lm, slots=together, capacity=min(512, lm.config.max_context))
+        engine = Engine(lm, slots=together, capacity=min(1_024, lm.config.max_context))
         requests = [
             engine.submit(text_ids(lm, 40), Prompt(), Sampling(seed=seed))
             for seed in range(together)
@@ -355,12 +355,17 @@ def run_part(plan: Plan, part: str, official: bool) -> dict[str, Any]:
     return {**found, **memory}
 
 
-def measure(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+def measure(
+    plan: Plan,
+    tell: Callable[[str], None] = lambda line: None,
+    keep: Callable[[dict[str, Any]], None] = lambda results: None,
+) -> dict[str, Any]:
     """All parts of `plan`, each in a fresh process.
 
     Args:
         plan: What to measure.
         tell: Is given a line when a part begins.
+        keep: Is given the results so far when a part has ended.
 
     Returns:
         {"machine", "plan", "ours": {part: figures}, "official_loop": {part: figures}}.
@@ -376,6 +381,7 @@ def measure(plan: Plan, tell: Callable[[str], None] = lambda line: None) -> dict
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             found = pool.submit(run_part, plan, part, official).result()
         results["official_loop" if official else "ours"][part] = found
+        keep(results)
     return results
 
 

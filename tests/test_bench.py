@@ -86,10 +86,11 @@ def test_every_part_is_measured_and_every_figure_is_in_the_table(
 
 def test_each_part_has_a_process_of_its_own(model: Path) -> None:
     told: list[str] = []
-    results = bench.measure(
-        bench.Plan(str(model), device="cpu", quick=True, parts=("vocoder",)), told.append
-    )
+    kept: list[int] = []
+    plan = bench.Plan(str(model), device="cpu", quick=True, parts=("vocoder",))
+    results = bench.measure(plan, told.append, lambda found: kept.append(len(found["ours"])))
     assert told == ["vocoder …"]
+    assert kept == [1]
     assert results["ours"]["vocoder"]["decode"]["audio_s"] == 2
 
 

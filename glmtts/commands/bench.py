@@ -17,7 +17,5 @@ def bench(
         UnknownModel: no such model.
     """
     plan = Plan(model=None if random_weights else model, parts=parts or PARTS, **more)
-    results = measure(plan, tell)
-    if out is not None:
-        save(results, out)
+    results = measure(plan, tell, lambda found: save(found, out) if out is not None else None)
     return results, to_markdown(results)
