@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glmtts.nn.attention import attend
 from glmtts.nn.masks import attention_bias
 from glmtts.nn.packed import linear, pack
 from glmtts.nn.quantizer import spread_codes
@@ -423,14 +424,7 @@ class Attention(nn.Module):
             else:
                 cache.keys.append(k)
                 cache.values.append(v)
-        if torch.is_grad_enabled() and x.device.type == "cpu":
-            # By hand: the backward of the fused kernel costs more than these below 500 frames.
-            scores = (q * self.head_dim**-0.5) @ k.transpose(2, 3)
-            y = (scores if bias is None else scores + bias).softmax(-1).to(v.dtype) @ v
-        else:
-            y = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=None if bias is None else bias.to(q.dtype)
-            )
+        y = attend(q, k, v, bias)
         return linear(self.to_out[0], y.transpose(1, 2).reshape(batch, frames, dim))
 
 
