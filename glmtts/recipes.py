@@ -1,7 +1,8 @@
 """Named training configurations: functions that return a stage's `Config`, to be varied by flags.
 
-`nano` is what the bundled model was trained with, on the folders that `runs/nano.sh` makes;
-`tiny` runs through every line of a script in seconds, on any shards.
+`nano` makes a model like the bundled one from nothing, on the folders of `runs/nano.sh` (the
+bundled one came to these settings in stages: see its card); `tiny` runs through every line of a
+script in seconds, on any shards.
 """
 
 from collections.abc import Callable
@@ -30,7 +31,8 @@ def tokenizer_nano() -> Any:
 
     return Config(
         AUDIO_TRAIN, AUDIO_VALID, whisper=Path("data/nano/whisper-base-encoder.safetensors"),
-        heads=TokenizerHeadsConfig(features=512), steps=800, vq_from=120, warmup=50, lr=1e-3,
+        heads=TokenizerHeadsConfig(features=512), frozen_layers=2, steps=3_400, vq_from=120,
+        warmup=50, lr=1e-3,
     )  # fmt: skip
 
 
@@ -64,11 +66,13 @@ def lm_tiny() -> Any:
 def flow_nano() -> Any:
     """Flow of glmtts-nano; `codebook` names the tokenizer trained before."""
     from glmtts.flow import FlowConfig
+    from glmtts.nn.dit import DiTConfig
     from glmtts.train.flow import Config
 
     return Config(
-        TOKENS_TRAIN, TOKENS_VALID, model=FlowConfig(prompt_tokens=125), max_frames=480,
-        codebook=Path("data/nano/speech_tokenizer"), coarse_steps=1_000, steps=9_500,
+        TOKENS_TRAIN, TOKENS_VALID, max_frames=480,
+        model=FlowConfig(network=DiTConfig(layers=8), prompt_tokens=125),
+        codebook=Path("data/nano/speech_tokenizer"), coarse_steps=1_000, steps=14_000,
         lr=1.2e-3, warmup=100,
     )  # fmt: skip
 
