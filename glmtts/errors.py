@@ -41,6 +41,10 @@ class CheckpointError(GlmTtsError):
     """A checkpoint folder is incomplete, damaged or of another shape than its configuration."""
 
 
+class TrainingStopped(GlmTtsError, RuntimeError):
+    """A training ended itself: what it learns is no longer what is wanted."""
+
+
 class MissingExtra(GlmTtsError, ImportError):
     """A feature needs an optional dependency that is not installed."""
 
