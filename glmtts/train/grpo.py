@@ -34,7 +34,7 @@ from glmtts.train.groups import Group, answers_of, collect
 from glmtts.train.guards import Guards, Limits
 from glmtts.train.lora import Lora, adapt, plain_weights
 from glmtts.train.rollouts import Actor, Order, scored
-from glmtts.train.scoring import Renderer, Scorer, Weight, scorer
+from glmtts.train.scoring import PhonemeError, Renderer, Scorer, Weight, scorer
 from glmtts.train.tally import Tally
 
 
@@ -248,10 +248,10 @@ def main(config: Config) -> None:
             plain.load_state_dict(plain_weights(lm))
         if run.due(step, config.save_every) or last:
             folder = run.save(step, plain, stateful, config)
-            if run.main:
-                draw_curves(run.out)
-                if guards.steady:
-                    keep_steady(folder)
+            if run.main and guards.steady:
+                keep_steady(folder)
+        if run.main and (run.due(step, config.sample_every) or last):
+            draw_curves(run.out)
 
     if run.main and not run.stopping:
         checkpoint.save(plain, config.out / "lm")
@@ -405,6 +405,13 @@ def validate(
     tally = Tally()
     note(tally, groups, [Weight(name) for name in score.names], ())
     wanted = {*score.names, *(f"{name}_failed" for name in score.names), "length", "ended"}
+    wanted |= {"phoneme_errors"}
+    if synthesizer.proofreader:
+        misheard = PhonemeError(synthesizer.proofreader)
+        for group in groups:
+            for answer in answers_of(group) if group.case.phonemes else ():
+                rate = float(misheard.rate(answer))
+                tally.add("phoneme_errors", rate, len(group.case.phonemes))
     if run.due(step, config.sample_every) and groups[0].rollouts.lengths[0]:
         run.log_audio(step, "valid", render(answers_of(groups[0])[0]))
     found = tally.results(replace(run, world=1))

@@ -100,11 +100,15 @@ class PhonemeError:
 
     def __call__(self, answer: Answer) -> Score:
         """Judge one answer."""
+        rate = self.rate(answer)
+        return Score(math.exp(-2.5 * rate), detail={"rate": rate})
+
+    def rate(self, answer: Answer) -> float:
+        """Phoneme errors for each phoneme meant."""
         meant = answer.case.phonemes
         _require(meant)
         heard = self._proofreader.heard(answer.tokens) if answer.tokens else []
-        rate = distance(meant, heard) / len(meant)
-        return Score(math.exp(-2.5 * rate), detail={"rate": rate})
+        return distance(meant, heard) / len(meant)
 
 
 def ended(answer: Answer) -> Score:
