@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glmtts.data.shards import Clip, Corpus, dequantise_mel
+from glmtts.data.shards import Clip, Corpus, dequantise_mel, read_clips
 from glmtts.errors import BadInput, BadText
 from glmtts.synthesizer import Synthesizer, TextReader
 from glmtts.text.readings import is_mandarin
@@ -186,7 +186,7 @@ def read_lines(source: str) -> Sequence[Line]:
     """
     path = Path(source)
     if path.suffix not in (".txt", ".jsonl"):
-        return [Line(clip.text, clip) for clip in Corpus(source)]
+        return [Line(clip.text, clip) for clip in read_clips(source)]
     try:
         rows = [row for row in path.read_text(encoding="utf-8").splitlines() if row.strip()]
         if path.suffix == ".txt":

@@ -34,7 +34,7 @@ from glmtts.train.groups import Group, answers_of, collect
 from glmtts.train.guards import Guards, Limits
 from glmtts.train.lora import Lora, adapt, plain_weights
 from glmtts.train.rollouts import Actor, Order, scored
-from glmtts.train.scoring import PhonemeError, Renderer, Scorer, Weight, scorer
+from glmtts.train.scoring import PhonemeError, Renderer, Scorer, Weight, judge_named, scorer
 from glmtts.train.tally import Tally
 
 
@@ -53,10 +53,10 @@ class Config:
     """Start from this language model instead of the model's own."""
     out: Path = Path("runs/grpo")
     """Where checkpoints and the log go; a run that is there is resumed."""
-    rewards: tuple[str, ...] = ("reading=1",)
-    """NAME=WEIGHT, or NAME=WEIGHT:SPREAD with the deviation below which the answers to a text count
+    rewards: tuple[str, ...] = ("reading@1",)
+    """NAME@WEIGHT, or NAME@WEIGHT:SPREAD with the deviation below which the answers to a text count
     as equal (0.01; rewards that are mostly 0 or 1, such as emotion, want 0.05 or more). On tokens:
-    reading, phonemes, ended, duration; all others are judges of sound, see docs/grpo.md."""
+    reading, phonemes, ended, longer; all others are judges of sound, see docs/grpo.md."""
     token_credit: float = 0.0
     """Weight of credit for single tokens, added to the advantage of their answer; for rewards that
     know which tokens were wrong (reading, cer)."""
@@ -179,8 +179,8 @@ def main(config: Config) -> None:
     weights = config.weights()
     rewarded = [weight for weight in weights if weight.weight]
     render = Renderer(synthesizer)
-    score = scorer([weight.name for weight in weights], synthesizer, render)
-    watch = scorer(config.watch, synthesizer, render) if config.watch else None
+    score = scorer(weights, synthesizer, render)
+    watch = Scorer({}, {name: judge_named(name) for name in config.watch}, render)
     cases_of = partial(
         Cases, synthesizer=synthesizer, voices=config.voices, voiceless=config.voiceless,
         longest=config.longest,
@@ -220,7 +220,7 @@ def main(config: Config) -> None:
 
         # 3. What happened, on all ranks, and whether it is still what is wanted.
         note(tally, groups, weights, rewarded)
-        if watch and (step < config.guards.first or run.due(step, config.watch_every)):
+        if config.watch and (step < config.guards.first or run.due(step, config.watch_every)):
             note_watched(tally, watch, groups)
         found = tally.results(run)
         breach = guards.check(found)
@@ -378,9 +378,9 @@ def note_watched(tally: Tally, watch: Scorer, groups: Sequence[Group]) -> None:
     for verdicts in watch(answers):
         for name, verdict in verdicts.items():
             if isinstance(verdict, Score):
-                tally.add(name, verdict.value)
+                tally.add(f"watched_{name}", verdict.value)
             else:
-                tally.count(f"{name}_failed", 1)
+                tally.count(f"watched_{name}_failed", 1)
 
 
 @torch.no_grad()

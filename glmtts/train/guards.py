@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+QUANTITIES = ("length", "entropy", "kl", "mos", "sim")
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -20,9 +22,9 @@ class Limits:
     kl: float = 0.0
     """Largest divergence from the first policy (nat a token)."""
     mos: float = 0.2
-    """Largest fall of the judge `mos`, if it is among the rewards or the watched ones."""
+    """Largest fall of what the watched judge `mos` says, if there is one."""
     sim: float = 0.05
-    """Largest fall of the judge `sim`, likewise."""
+    """Largest fall of what the watched judge `sim` says."""
     first: int = 5
     """Steps at the beginning whose mean the others are compared with."""
     window: int = 5
@@ -54,11 +56,13 @@ class Guards:
         """Take the values of a step; what has left its margin, in words, or None.
 
         Args:
-            values: Of this step: "length", "entropy", "kl", "mos", "sim", as far as measured.
+            values: Of this step, as far as measured: "length", "entropy", "kl", and what judges
+                say that are not rewarded, "watched_mos", "watched_sim". Others are ignored.
         """
         breach = None
-        for name, value in values.items():
-            if not hasattr(Limits, name) or not getattr(self.limits, name):
+        for name in QUANTITIES:
+            value = values.get(f"watched_{name}" if name in ("mos", "sim") else name)
+            if value is None or not getattr(self.limits, name):
                 continue
             base = self.base.setdefault(name, [])
             if len(base) < self.limits.first:

@@ -37,7 +37,7 @@ class Weight:
     """How much a reward counts.
 
     Attributes:
-        name: Of the reward.
+        name: Of the reward, without its kind.
         weight: Its factor after standardisation.
         spread: Answers of one text whose values deviate by less are equally good. Rewards that are
             nearly always 0 or 1 (emotion) want 0.05 or more: else the last thousandth of a group
@@ -47,22 +47,30 @@ class Weight:
     name: str
     weight: float = 1.0
     spread: float = LEAST_SPREAD
+    kind: str = ""
+    """Which judge, where there are several: of `sim=ge2e` it is "ge2e"."""
+
+    @property
+    def asked(self) -> str:
+        """The reward as it is asked for."""
+        return f"{self.name}={self.kind}" if self.kind else self.name
 
     @classmethod
     def parse(cls, text: str) -> "Weight":
-        """Read `NAME`, `NAME=WEIGHT` or `NAME=WEIGHT:SPREAD`.
+        """Read `NAME`, `NAME@WEIGHT` or `NAME@WEIGHT:SPREAD`; NAME may be SLOT=KIND.
 
         Raises:
             BadInput: it is none of them.
         """
-        name, _, numbers = text.partition("=")
-        weight, _, spread = numbers.partition(":")
+        asked, at, numbers = text.rpartition("@")
+        weight, _, spread = (numbers if at else "").partition(":")
+        name, _, kind = (asked if at else text).strip().partition("=")
         try:
-            found = cls(name.strip(), float(weight or 1.0), float(spread or LEAST_SPREAD))
+            found = cls(name, float(weight or 1.0), float(spread or LEAST_SPREAD), kind)
         except ValueError as error:
             raise BadInput(
-                f"Cannot read the reward {text!r}. Expected NAME=WEIGHT or NAME=WEIGHT:SPREAD, "
-                "such as reading=1 or emotion=0.5:0.05."
+                f"Cannot read the reward {text!r}. Expected NAME@WEIGHT or NAME@WEIGHT:SPREAD, "
+                "such as reading@1 or emotion@0.5:0.05."
             ) from error
         if not found.name or found.spread < 0:
             raise BadInput(f"The reward {text!r} has no name, or a negative spread.")
@@ -116,7 +124,7 @@ def ended(answer: Answer) -> Score:
     return Score(float(answer.finish == "stop"))
 
 
-def duration(answer: Answer) -> Score:
+def longer(answer: Answer) -> Score:
     """Speech tokens a text id: the longer the better.
 
     Nobody wants that; it is here to show that the guards see a policy that does what pays.
@@ -136,7 +144,7 @@ def distance(one: Sequence[str], other: Sequence[str]) -> int:
 
 def token_rewards(proofreader: Proofreader | None) -> dict[str, TokenReward]:
     """The rewards on tokens that a model has; those that read need its phoneme head."""
-    known: dict[str, TokenReward] = {"ended": ended, "duration": duration}
+    known: dict[str, TokenReward] = {"ended": ended, "longer": longer}
     if proofreader is not None:
         known |= {"reading": Reading(proofreader), "phonemes": PhonemeError(proofreader)}
     return known
@@ -253,28 +261,28 @@ def _require(phonemes: Sequence[str]) -> None:
         )
 
 
-def scorer(names: Sequence[str], synthesizer: Synthesizer, render: Renderer) -> Scorer:
-    """The rewards of these names.
+def scorer(weights: Sequence[Weight], synthesizer: Synthesizer, render: Renderer) -> Scorer:
+    """The rewards that are asked for.
 
     Raises:
         BadInput: there is none of a name, or the model has no phoneme head to read with.
         MissingExtra: a judge's packages are not installed.
     """
     known = token_rewards(synthesizer.proofreader)
-    on_tokens = {name: known[name] for name in names if name in known}
-    on_sound = {name: judge_named(name) for name in names if name not in known}
+    on_tokens = {w.name: known[w.name] for w in weights if w.name in known}
+    on_sound = {w.name: judge_named(w.asked) for w in weights if w.name not in known}
     return Scorer(on_tokens, on_sound, render)
 
 
-def judge_named(name: str) -> Judge:
-    """The judge of sound called `name`.
+def judge_named(asked: str) -> Judge:
+    """The judge of sound that is asked for by NAME or NAME=KIND.
 
     Raises:
         BadInput: there is none.
     """
-    if name in ("reading", "phonemes"):
+    if asked in ("reading", "phonemes"):
         raise BadInput(
-            f"The reward {name!r} reads with the heads of the speech tokenizer, which this model "
+            f"The reward {asked!r} reads with the heads of the speech tokenizer, which this model "
             "does not have. Use a reward on sound, such as cer."
         )
-    raise BadInput(f"There is no reward {name!r}. On tokens: reading, phonemes, ended, duration.")
+    raise BadInput(f"There is no reward {asked!r}. On tokens: reading, phonemes, ended, longer.")

@@ -55,7 +55,7 @@ def rewards(monkeypatch: pytest.MonkeyPatch) -> None:
 def config(home: Path, out: Path, **more: object) -> stage.Config:
     settings = {
         "texts": str(home / "texts.txt"), "model": str(home / "model"), "out": out,
-        "rewards": ("wanted=1",), "steps": 4, "prompts": 2, "answers": 6, "top_p": 1.0,
+        "rewards": ("wanted@1",), "steps": 4, "prompts": 2, "answers": 6, "top_p": 1.0,
         "top_k": 0, "lr": 3e-3, "warmup": 1, "save_every": 0, "valid_every": 0,
         "sample_every": 0, "device": "cpu", "amp": False, "actor_dtype": "float32",
         "guards": Limits(length=0.0, entropy=0.0),
@@ -101,7 +101,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(home: Path, tmp_path: Path):
 
 def test_a_run_that_is_paid_for_duration_alone_is_stopped(home: Path, tmp_path: Path):
     hackable = {
-        "rewards": ("duration=1",), "steps": 200, "lr": 1e-2, "answers": 12,
+        "rewards": ("longer@1",), "steps": 200, "lr": 1e-2, "answers": 12,
         "guards": Limits(length=0.2, entropy=0.0),
     }  # fmt: skip
     with pytest.raises(TrainingStopped, match=r"Stopped after step \d+: length went from .*steady"):
@@ -118,7 +118,7 @@ def test_a_run_that_goes_back_goes_on_at_half_the_rate(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     hackable = {
-        "rewards": ("duration=1",), "steps": 400, "lr": 1e-2, "save_every": 3,
+        "rewards": ("longer@1",), "steps": 400, "lr": 1e-2, "save_every": 3,
         "guards": Limits(length=0.2, entropy=0.0, first=3, window=3, action="rollback"),
     }  # fmt: skip
     with pytest.raises(TrainingStopped, match="length went from"):
@@ -130,7 +130,7 @@ def test_a_run_that_goes_back_goes_on_at_half_the_rate(
 
 def test_a_reward_that_judges_nothing_ends_the_run_and_says_why(home: Path, tmp_path: Path):
     with pytest.raises(TrainingStopped, match="broken: RuntimeError: the judge is asleep"):
-        stage.main(config(home, tmp_path, rewards=("wanted=1", "broken=1"), steps=9))
+        stage.main(config(home, tmp_path, rewards=("wanted@1", "broken@1"), steps=9))
     rows = log_of(tmp_path)
     assert [row["broken_failed"] for row in rows] == [row["answers"] for row in rows] == [12.0] * 3
     assert same(weights_of(tmp_path / "step_000000"), weights_of(home / "model" / "lm"))
@@ -161,7 +161,7 @@ def test_judges_hear_the_sound_of_the_answers(
             ]
 
     monkeypatch.setattr(scoring, "judge_named", lambda name: Loudness())
-    stage.main(config(home, tmp_path, rewards=("wanted=1", "loudness=1:0"), steps=1, rerolls=0))
+    stage.main(config(home, tmp_path, rewards=("wanted@1", "loudness@1:0"), steps=1, rerolls=0))
     assert len(heard) == 12
     assert all(s.audio.sample_rate == 24_000 and s.audio.seconds > 0 for s in heard)
     assert all(s.prompt is not None and s.prompt.seconds > 1.0 for s in heard)
@@ -196,8 +196,8 @@ def test_clips_widen_and_answers_cool_down(home: Path, tmp_path: Path):
     ("wrong", "says"),
     [
         ({"answers": 1}, "at least two answers"),
-        ({"rewards": ("wanted=0",)}, "at least one reward"),
-        ({"rewards": ("wanted=x",)}, "NAME=WEIGHT"),
+        ({"rewards": ("wanted@0",)}, "at least one reward"),
+        ({"rewards": ("wanted@x",)}, "NAME@WEIGHT"),
         ({"rewards": ("wanted", "wanted")}, "named twice"),
         ({"temperature": 0.0}, "teach nothing"),
     ],
@@ -211,6 +211,6 @@ def test_settings_that_cannot_work_are_refused(
 
 def test_an_unknown_reward_is_named(home: Path, tmp_path: Path):
     with pytest.raises(BadInput, match="no reward 'beauty'"):
-        stage.main(config(home, tmp_path, rewards=("beauty=1",)))
+        stage.main(config(home, tmp_path, rewards=("beauty@1",)))
     with pytest.raises(BadInput, match="heads of the speech tokenizer"):
-        stage.main(config(home, tmp_path, rewards=("reading=1",)))
+        stage.main(config(home, tmp_path, rewards=("reading@1",)))

@@ -29,11 +29,11 @@ def test_one_odd_step_is_no_drift():
 
 
 def test_a_quality_may_rise_and_must_not_fall():
-    _, seen = fed(LIMITS, mos=[4.0, 4.0, 4.9, 4.9, 4.9])
+    _, seen = fed(LIMITS, watched_mos=[4.0, 4.0, 4.9, 4.9, 4.9])
     assert not any(seen)
-    _, seen = fed(LIMITS, mos=[4.0, 4.0, 3.7, 3.7, 3.7])
+    _, seen = fed(LIMITS, watched_mos=[4.0, 4.0, 3.7, 3.7, 3.7])
     assert seen[-1] == "mos went from 4 to 3.7, the margin is 0.2"
-    _, seen = fed(LIMITS, sim=[0.9, 0.9, 0.8, 0.8, 0.8])
+    _, seen = fed(LIMITS, watched_sim=[0.9, 0.9, 0.8, 0.8, 0.8])
     assert seen[-1]
 
 
