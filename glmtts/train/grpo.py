@@ -22,6 +22,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from glmtts import checkpoint, hub
 from glmtts.errors import TrainingStopped
+from glmtts.judges.registry import make
 from glmtts.lm import Rollouts, TextToSpeechTokens
 from glmtts.rewards.base import Failed, Score
 from glmtts.sampling import Sampling
@@ -34,7 +35,7 @@ from glmtts.train.groups import Group, answers_of, collect
 from glmtts.train.guards import Guards, Limits
 from glmtts.train.lora import Lora, adapt, plain_weights
 from glmtts.train.rollouts import Actor, Order, scored
-from glmtts.train.scoring import PhonemeError, Renderer, Scorer, Weight, judge_named, scorer
+from glmtts.train.scoring import PhonemeError, Renderer, Scorer, Weight, Workers, scorer
 from glmtts.train.tally import Tally
 
 
@@ -113,6 +114,8 @@ class Config:
     """Judges of sound that are not rewarded, for the guards: mos, sim."""
     watch_every: int = 20
     """Steps between their listening to one answer of each text."""
+    judges: Workers = field(default_factory=Workers)
+    """Where the judges of rewards work."""
     actor_dtype: str = "auto"
     """Weights of the copy that speaks: float32, bfloat16, int8; auto: the quickest."""
     slots: int = 32
@@ -179,8 +182,8 @@ def main(config: Config) -> None:
     weights = config.weights()
     rewarded = [weight for weight in weights if weight.weight]
     render = Renderer(synthesizer)
-    score = scorer(weights, synthesizer, render)
-    watch = Scorer({}, {name: judge_named(name) for name in config.watch}, render)
+    score = scorer(weights, synthesizer, render, config.judges)
+    watch = Scorer({}, {name: make(name) for name in config.watch}, render)
     cases_of = partial(
         Cases, synthesizer=synthesizer, voices=config.voices, voiceless=config.voiceless,
         longest=config.longest,
@@ -253,6 +256,7 @@ def main(config: Config) -> None:
         if run.main and (run.due(step, config.sample_every) or last):
             draw_curves(run.out)
 
+    score.close()
     if run.main and not run.stopping:
         checkpoint.save(plain, config.out / "lm")
     run.finish()

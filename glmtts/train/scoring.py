@@ -15,7 +15,10 @@ from glmtts.audio import Audio
 from glmtts.errors import BadInput
 from glmtts.flow import FlowOptions
 from glmtts.proofreader import Proofreader
+from glmtts.rewards.actors import RayPool
 from glmtts.rewards.base import Failed, Judge, Sample, Score, Verdict
+from glmtts.rewards.pool import Pool, WorkerPool
+from glmtts.rewards.shaped import WantedReward
 from glmtts.runaway import Finish
 from glmtts.synthesizer import Synthesizer
 from glmtts.train.cases import Case
@@ -204,6 +207,12 @@ class Scorer:
         """What went wrong last, reward by reward."""
         return "; ".join(f"{name}: {reason}" for name, reason in self.reasons.items())
 
+    def close(self) -> None:
+        """End the workers of judges that have any."""
+        for judge in self.on_sound.values():
+            if isinstance(judge, Pool):
+                judge.close()
+
     def __call__(self, answers: Sequence[Answer]) -> list[dict[str, Verdict]]:
         """What each reward says of each answer; a reward that cannot judge says why."""
         verdicts: list[dict[str, Verdict]] = [{} for _ in answers]
@@ -261,7 +270,28 @@ def _require(phonemes: Sequence[str]) -> None:
         )
 
 
-def scorer(weights: Sequence[Weight], synthesizer: Synthesizer, render: Renderer) -> Scorer:
+@dataclass(frozen=True)
+class Workers:
+    """Where judges of sound work."""
+
+    processes: int = 0
+    """Processes of this machine for each judge; 0: in the training's own."""
+    actors: int = 0
+    """Actors of a Ray cluster for each judge; 0: none."""
+    address: str = ""
+    """Of the cluster (`ray://host:port`); empty: the one in the environment, or one made here."""
+    gpus: float = 0.0
+    """GPUs of each actor; shares such as 0.25 are fine."""
+    threads: int = 1
+    """CPU threads of each worker."""
+
+
+def scorer(
+    weights: Sequence[Weight],
+    synthesizer: Synthesizer,
+    render: Renderer,
+    workers: Workers = Workers(),
+) -> Scorer:
     """The rewards that are asked for.
 
     Raises:
@@ -270,19 +300,31 @@ def scorer(weights: Sequence[Weight], synthesizer: Synthesizer, render: Renderer
     """
     known = token_rewards(synthesizer.proofreader)
     on_tokens = {w.name: known[w.name] for w in weights if w.name in known}
-    on_sound = {w.name: judge_named(w.asked) for w in weights if w.name not in known}
+    on_sound = {w.name: judge_named(w.asked, workers) for w in weights if w.name not in known}
     return Scorer(on_tokens, on_sound, render)
 
 
-def judge_named(asked: str) -> Judge:
-    """The judge of sound that is asked for by NAME or NAME=KIND.
+def judge_named(asked: str, workers: Workers = Workers()) -> Judge:
+    """The reward on sound that is asked for by NAME or NAME=KIND, see `glmtts.rewards.shaped`.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is none of that name.
+        GlmTtsError: packages or weights of its judge are missing; the message says which.
     """
     if asked in ("reading", "phonemes"):
         raise BadInput(
             f"The reward {asked!r} reads with the heads of the speech tokenizer, which this model "
             "does not have. Use a reward on sound, such as cer."
         )
-    raise BadInput(f"There is no reward {asked!r}. On tokens: reading, phonemes, ended, longer.")
+    try:
+        wanted = WantedReward(asked)
+    except BadInput as error:
+        raise BadInput(f"{error} On tokens: reading, phonemes, ended, longer.") from error
+    if workers.actors:
+        return RayPool(
+            wanted, workers.actors, address=workers.address or None, gpus=workers.gpus,
+            threads=workers.threads,
+        )  # fmt: skip
+    if workers.processes:
+        return WorkerPool(wanted, workers.processes, threads=workers.threads)
+    return wanted()

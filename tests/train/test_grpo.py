@@ -160,7 +160,7 @@ def test_judges_hear_the_sound_of_the_answers(
                 for f, value in zip(fails, loud, strict=True)
             ]
 
-    monkeypatch.setattr(scoring, "judge_named", lambda name: Loudness())
+    monkeypatch.setattr(scoring, "judge_named", lambda asked, workers: Loudness())
     stage.main(config(home, tmp_path, rewards=("wanted@1", "loudness@1:0"), steps=1, rerolls=0))
     assert len(heard) == 12
     assert all(s.audio.sample_rate == 24_000 and s.audio.seconds > 0 for s in heard)
@@ -210,7 +210,7 @@ def test_settings_that_cannot_work_are_refused(
 
 
 def test_an_unknown_reward_is_named(home: Path, tmp_path: Path):
-    with pytest.raises(BadInput, match="no reward 'beauty'"):
+    with pytest.raises(BadInput, match="No reward 'beauty'.*On tokens: reading"):
         stage.main(config(home, tmp_path, rewards=("beauty@1",)))
     with pytest.raises(BadInput, match="heads of the speech tokenizer"):
         stage.main(config(home, tmp_path, rewards=("reading@1",)))
