@@ -7,24 +7,19 @@ less likely by how it compares with the others of its group. Paper §2.4; the ma
 On the command line: glmtts train grpo --recipe nano --texts texts.jsonl
 """
 
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
 from glmtts import checkpoint, hub
-from glmtts.errors import TrainingStopped
 from glmtts.judges.registry import make
-from glmtts.lm import Rollouts, TextToSpeechTokens
-from glmtts.rewards.base import Failed, Score
+from glmtts.lm import LMConfig, Rollouts, TextToSpeechTokens
 from glmtts.sampling import Sampling
 from glmtts.synthesizer import Synthesizer
 from glmtts.train import policy
@@ -32,11 +27,12 @@ from glmtts.train.cases import Case, Cases
 from glmtts.train.common import Run, adamw, require, set_lr, setup
 from glmtts.train.curves import draw_curves
 from glmtts.train.groups import Group, answers_of, collect
-from glmtts.train.guards import Guards, Limits
+from glmtts.train.guards import Guards, Limits, go_back, keep_steady, stop
 from glmtts.train.lora import Lora, adapt, plain_weights
+from glmtts.train.ray_actors import RayActors, RayOptions
 from glmtts.train.rollouts import Actor, Order, scored
 from glmtts.train.scoring import PhonemeError, Renderer, Scorer, Weight, Workers, scorer
-from glmtts.train.tally import Tally
+from glmtts.train.tally import Tally, note, note_watched
 
 
 @dataclass
@@ -118,6 +114,8 @@ class Config:
     """Where the judges of rewards work."""
     actor_dtype: str = "auto"
     """Weights of the copy that speaks: float32, bfloat16, int8; auto: the quickest."""
+    ray: RayOptions = field(default_factory=RayOptions)
+    """Let Ray actors draw the answers."""
     slots: int = 32
     """Answers that are spoken side by side."""
     log_every: int = 1
@@ -190,7 +188,7 @@ def main(config: Config) -> None:
     )  # fmt: skip
     texts = cases_of(config.texts, seed=config.seed)
     valid = cases_of(config.valid) if config.valid else None
-    actor = Actor(sizes, run.device, config.actor_dtype, config.slots)
+    actor = actor_of(sizes, config, run.device)
 
     start = run.resume(stateful)
     if not start and run.main:
@@ -210,7 +208,7 @@ def main(config: Config) -> None:
         number = (step * run.world + run.rank) * config.prompts
         cases = [texts.at(number + i) for i in range(config.prompts)]
         groups = collect(
-            cases, partial(speak, actor, sampling), score, rewarded,
+            cases, partial(speak, actor, sampling, run.device), score, rewarded,
             lambda i, roll, number=number: seeds_of(config, number + i, roll), config.rerolls,
         )  # fmt: skip
         tally.add("seconds_drawn", time.monotonic() - began)
@@ -257,17 +255,30 @@ def main(config: Config) -> None:
             draw_curves(run.out)
 
     score.close()
+    actor.close()
     if run.main and not run.stopping:
         checkpoint.save(plain, config.out / "lm")
     run.finish()
 
 
+def actor_of(sizes: LMConfig, config: Config, device: torch.device) -> Actor | RayActors:
+    """Who draws the answers: a copy of the policy in this process, or Ray actors."""
+    if config.ray.actors:
+        return RayActors(sizes, config.ray, dtype=config.actor_dtype, slots=config.slots)
+    return Actor(sizes, device, config.actor_dtype, config.slots)
+
+
 def speak(
-    actor: Actor, sampling: Sampling, cases: Sequence[Case], seeds: Sequence[Sequence[int]]
+    actor: Actor | RayActors,
+    sampling: Sampling,
+    device: torch.device,
+    cases: Sequence[Case],
+    seeds: Sequence[Sequence[int]],
 ) -> list[Rollouts]:
     """Answers to cases, one for each seed."""
     asked = zip(cases, seeds, strict=True)
-    return actor.draw([Order(c.text_ids, c.prompt, tuple(s)) for c, s in asked], sampling)
+    orders = [Order(c.text_ids, c.prompt, tuple(s)) for c, s in asked]
+    return [group.to(device) for group in actor.draw(orders, sampling)]
 
 
 def seeds_of(config: Config, case: int, roll: int) -> list[int]:
@@ -353,40 +364,6 @@ def without_end(group: Rollouts) -> Rollouts:
     return replace(group, masks=group.masks & (step < group.lengths[:, None]))
 
 
-def note(
-    tally: Tally, groups: Sequence[Group], weights: Sequence[Weight], rewarded: Sequence[Weight]
-) -> None:
-    """Rewards and their spread, lengths, ends, and what the groups were good for."""
-    for group in groups:
-        use = group.use(rewarded)
-        for kind in ("useful", "solved", "alike", "unjudged"):
-            tally.add(kind, float(use == kind))
-        tally.add("rolls", group.rolls)
-        tally.count("answers", len(group.verdicts))
-        tally.count("judged", len(group.judged))
-        for length, finish in zip(group.rollouts.lengths, group.rollouts.finish, strict=True):
-            tally.add("length", int(length) / len(group.case.text_ids))
-            tally.add("ended", float(finish == "stop"))
-        for weight in weights:
-            values = np.array(group.values(weight.name))
-            if len(values):
-                tally.add(weight.name, float(values.mean()), len(values))
-                tally.add(f"{weight.name}_spread", float(values.std()))
-            failed = sum(isinstance(v[weight.name], Failed) for v in group.verdicts)
-            tally.count(f"{weight.name}_failed", failed)
-
-
-def note_watched(tally: Tally, watch: Scorer, groups: Sequence[Group]) -> None:
-    """What judges that are not rewarded say of the first two answers of each group."""
-    answers = [answer for group in groups for answer in answers_of(group)[:2] if answer.tokens]
-    for verdicts in watch(answers):
-        for name, verdict in verdicts.items():
-            if isinstance(verdict, Score):
-                tally.add(f"watched_{name}", verdict.value)
-            else:
-                tally.count(f"watched_{name}_failed", 1)
-
-
 @torch.no_grad()
 def validate(
     run: Run,
@@ -401,9 +378,10 @@ def validate(
     """Rewards on texts that are not trained on, spoken once as the model would; named valid_*."""
     cases = [valid.at(i) for i in range(config.valid_texts)]
     actor = Actor(plain.config, run.device, config.actor_dtype, config.slots)
+    sampling = synthesizer.sampling(Sampling())
     actor.follow(plain.state_dict())
     groups = collect(
-        cases, partial(speak, actor, synthesizer.sampling(Sampling())), score, (),
+        cases, partial(speak, actor, sampling, run.device), score, (),
         lambda i, roll: seeds_of(replace(config, seed=0, answers=2), i, roll)[:1],
     )  # fmt: skip
     tally = Tally()
@@ -420,42 +398,3 @@ def validate(
         run.log_audio(step, "valid", render(answers_of(groups[0])[0]))
     found = tally.results(replace(run, world=1))
     return {f"valid_{name}": value for name, value in found.items() if name in wanted}
-
-
-def keep_steady(folder: Path) -> None:
-    """Copy a checkpoint to `steady/`, the last one whose quantities were well within margins."""
-    draft, steady = folder.parent / f".steady_{os.getpid()}", folder.parent / "steady"
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(folder, draft)
-    shutil.rmtree(steady, ignore_errors=True)
-    draft.rename(steady)
-
-
-def go_back(run: Run, step: int, breach: str, stateful: dict[str, Any]) -> None:
-    """Take the last steady weights, at half the learning rate."""
-    state = torch.load(
-        run.out / "steady" / "train_state.pt", map_location=run.device, weights_only=True
-    )
-    for name in ("policy", "optimizer"):
-        stateful[name].load_state_dict(state[name])
-    guards: Guards = stateful["guards"]
-    guards.forget_recent()
-    guards.rate /= 2
-    if run.main:
-        print(f"step {step}: {breach}. Back to the weights after step {state['step']}, "
-              "with half the learning rate.", flush=True)  # fmt: skip
-
-
-def stop(run: Run, step: int, reason: str) -> NoReturn:
-    """End the run with an error.
-
-    Raises:
-        TrainingStopped: always.
-    """
-    if run.main:
-        draw_curves(run.out)
-    run.finish()
-    raise TrainingStopped(
-        f"Stopped after step {step}: {reason}. The last weights within all margins are in "
-        f"{run.out / 'steady'}. Mend the reward, or widen the margin (--guards…), in a new --out."
-    )

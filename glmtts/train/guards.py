@@ -4,9 +4,18 @@ A policy does what pays. When a reward can be had by speaking slower, by saying 
 sounding worse, some quantity that nobody rewards drifts away first; then the run ends or goes back.
 """
 
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import torch
+
+from glmtts.errors import TrainingStopped
+from glmtts.train.common import Run
+from glmtts.train.curves import draw_curves
 
 QUANTITIES = ("length", "entropy", "kl", "mos", "sim")
 
@@ -113,3 +122,42 @@ class Guards:
         self.base = {name: list(seen) for name, seen in state["base"].items()}
         self.recent = {name: list(seen) for name, seen in state["recent"].items()}
         self.breaches, self.rate = state["breaches"], state["rate"]
+
+
+def keep_steady(folder: Path) -> None:
+    """Copy a checkpoint to `steady/`, the last one whose quantities were well within margins."""
+    draft, steady = folder.parent / f".steady_{os.getpid()}", folder.parent / "steady"
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(folder, draft)
+    shutil.rmtree(steady, ignore_errors=True)
+    draft.rename(steady)
+
+
+def go_back(run: Run, step: int, breach: str, stateful: dict[str, Any]) -> None:
+    """Take the last steady weights, at half the learning rate."""
+    state = torch.load(
+        run.out / "steady" / "train_state.pt", map_location=run.device, weights_only=True
+    )
+    for name in ("policy", "optimizer"):
+        stateful[name].load_state_dict(state[name])
+    guards: Guards = stateful["guards"]
+    guards.forget_recent()
+    guards.rate /= 2
+    if run.main:
+        print(f"step {step}: {breach}. Back to the weights after step {state['step']}, "
+              "with half the learning rate.", flush=True)  # fmt: skip
+
+
+def stop(run: Run, step: int, reason: str) -> NoReturn:
+    """End the run with an error.
+
+    Raises:
+        TrainingStopped: always.
+    """
+    if run.main:
+        draw_curves(run.out)
+    run.finish()
+    raise TrainingStopped(
+        f"Stopped after step {step}: {reason}. The last weights within all margins are in "
+        f"{run.out / 'steady'}. Mend the reward, or widen the margin (--guards…), in a new --out."
+    )

@@ -65,6 +65,10 @@ class Actor:
             lm = lm.to(torch.bfloat16)
         self._lm = lm.pack() if self.dtype == "int8" else lm
 
+    def close(self) -> None:
+        """Forget the weights."""
+        self._lm = None
+
     def draw(self, orders: Sequence[Order], sampling: Sampling) -> list[Rollouts]:
         """The answers to each order. Each depends on its seed alone, not on its neighbours.
 

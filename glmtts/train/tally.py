@@ -1,10 +1,15 @@
-"""Numbers of one step from all ranks, brought together as means and counts."""
+"""Numbers of one step of policy training from all ranks, brought together as means and counts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch.distributed as dist
 
+from glmtts.rewards.base import Failed, Score
 from glmtts.train.common import Run
+from glmtts.train.groups import Group, answers_of
+from glmtts.train.scoring import Scorer, Weight
 
 
 @dataclass
@@ -44,3 +49,37 @@ class Tally:
                 joined.count(name, number)
         means = {name: total / mass for name, (total, mass) in joined.sums.items() if mass}
         return means | joined.counts
+
+
+def note(
+    tally: Tally, groups: Sequence[Group], weights: Sequence[Weight], rewarded: Sequence[Weight]
+) -> None:
+    """Rewards and their spread, lengths, ends, and what the groups were good for."""
+    for group in groups:
+        use = group.use(rewarded)
+        for kind in ("useful", "solved", "alike", "unjudged"):
+            tally.add(kind, float(use == kind))
+        tally.add("rolls", group.rolls)
+        tally.count("answers", len(group.verdicts))
+        tally.count("judged", len(group.judged))
+        for length, finish in zip(group.rollouts.lengths, group.rollouts.finish, strict=True):
+            tally.add("length", int(length) / len(group.case.text_ids))
+            tally.add("ended", float(finish == "stop"))
+        for weight in weights:
+            values = np.array(group.values(weight.name))
+            if len(values):
+                tally.add(weight.name, float(values.mean()), len(values))
+                tally.add(f"{weight.name}_spread", float(values.std()))
+            failed = sum(isinstance(v[weight.name], Failed) for v in group.verdicts)
+            tally.count(f"{weight.name}_failed", failed)
+
+
+def note_watched(tally: Tally, watch: Scorer, groups: Sequence[Group]) -> None:
+    """What judges that are not rewarded say of the first two answers of each group."""
+    answers = [answer for group in groups for answer in answers_of(group)[:2] if answer.tokens]
+    for verdicts in watch(answers):
+        for name, verdict in verdicts.items():
+            if isinstance(verdict, Score):
+                tally.add(f"watched_{name}", verdict.value)
+            else:
+                tally.count(f"watched_{name}_failed", 1)

@@ -210,7 +210,7 @@ def test_settings_that_cannot_work_are_refused(
 
 
 def test_an_unknown_reward_is_named(home: Path, tmp_path: Path):
-    with pytest.raises(BadInput, match="No reward 'beauty'.*On tokens: reading"):
+    with pytest.raises(BadInput, match=r"No reward 'beauty'.*On tokens: reading"):
         stage.main(config(home, tmp_path, rewards=("beauty@1",)))
     with pytest.raises(BadInput, match="heads of the speech tokenizer"):
         stage.main(config(home, tmp_path, rewards=("reading@1",)))
