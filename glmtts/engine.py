@@ -111,20 +111,30 @@ class Engine:
             self._release(request)
 
     def step(self) -> list[Request]:
-        """Let one waiting request in, and give each running one its next token.
+        """Let a waiting request in, and give each running one its next token.
 
         A prompt is read between two steps, one at a time, so that no crowd of newcomers holds up
-        those that already speak.
+        those that already speak. Those behind it that go on from the very same prompt and text are
+        let in with it: it is read once for all of them, and they advance as one.
 
         Returns:
             The requests that took a token or ended in this step.
         """
         slots = sorted(self._running)
         scores = [self._advance(slots)] if slots else []
-        if self._waiting and len(slots) < self.slots:
+        newest: Request | None = None
+        while self._waiting and len(slots) < self.slots:
+            request = self._waiting[0]
+            if newest is not None and newest.sequence != request.sequence:
+                break
             slot = next(slot for slot in range(self.slots) if slot not in self._running)
-            scores.append(self._admit(self._waiting.popleft(), slot)[None])
+            if newest is None:
+                scores.append(self._admit(self._waiting.popleft(), slot)[None])
+            else:
+                scores.append(scores[-1])
+                self._admit_beside(self._waiting.popleft(), slot, newest)
             slots.append(slot)
+            newest = request
         if not slots:
             return []
         requests = [self._running[slot] for slot in slots]
@@ -158,6 +168,12 @@ class Engine:
         scores = self._decoder.read(slot, own)
         request.slot, self._running[slot] = slot, request
         return scores
+
+    def _admit_beside(self, request: Request, slot: int, twin: Request) -> None:
+        """Let in a request whose sequence `twin` has just read and not gone beyond."""
+        assert twin.slot is not None
+        self._decoder.put(slot, self._decoder.copied(twin.slot))
+        request.slot, self._running[slot] = slot, request
 
     def _release(self, request: Request) -> None:
         assert request.slot is not None

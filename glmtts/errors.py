@@ -41,6 +41,14 @@ class CheckpointError(GlmTtsError):
     """A checkpoint folder is incomplete, damaged or of another shape than its configuration."""
 
 
+class TrainingStopped(GlmTtsError, RuntimeError):
+    """A training ended itself: what it learns is no longer what is wanted."""
+
+
+class MissingWeights(GlmTtsError, LookupError):
+    """A model of another project that is asked for is not on this machine."""
+
+
 class MissingExtra(GlmTtsError, ImportError):
     """A feature needs an optional dependency that is not installed."""
 
@@ -55,3 +63,19 @@ class MissingExtra(GlmTtsError, ImportError):
     def __reduce__(self) -> tuple[type["MissingExtra"], tuple[str, str]]:
         """Cross process borders whole: the default would call the constructor with the message."""
         return MissingExtra, (self.what, self.extra)
+
+
+class MissingPackage(GlmTtsError, ImportError):
+    """A feature needs a package that has to be installed without its dependencies."""
+
+    def __init__(self, what: str, packages: list[str]) -> None:
+        """Name the feature `what` and all `packages` of its kind."""
+        self.what, self.packages = what, packages
+        super().__init__(
+            f"{what} needs a package that is not installed. Install it and its like, without their "
+            f"dependencies, which are not used: pip install --no-deps {' '.join(packages)}"
+        )
+
+    def __reduce__(self) -> tuple[type["MissingPackage"], tuple[str, list[str]]]:
+        """Cross process borders whole."""
+        return MissingPackage, (self.what, self.packages)

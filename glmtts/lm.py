@@ -8,7 +8,7 @@ token `i` and class `speech_count` is the end.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
 import torch
@@ -148,6 +148,11 @@ class Rollouts:
     masks: Tensor
     finish: tuple[Finish, ...]
     shortest: int
+
+    def to(self, device: torch.device | str) -> "Rollouts":
+        """The same on `device`."""
+        names = ("sequence", "tokens", "lengths", "logprobs", "masks")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     def speech(self, row: int) -> list[int]:
         """The speech tokens of one row."""

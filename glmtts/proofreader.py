@@ -9,8 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
+from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads, ctc_align
 from glmtts.text.phonemes import CTC_CLASS
+
+_PHONEME = {number: phoneme for phoneme, number in CTC_CLASS.items()}
 
 
 class Proofreader:
@@ -34,11 +36,50 @@ class Proofreader:
         """
         if not phonemes:
             return 0.0
-        ids = torch.tensor([list(tokens)], device=self._codes.device)
-        scores = self._heads.phoneme_scores(F.embedding(ids, self._codes))  # (1, S, classes)
         labels = torch.tensor([[CTC_CLASS[phoneme] for phoneme in phonemes]])
         loss = F.ctc_loss(
-            scores.log_softmax(-1).transpose(0, 1).cpu(), labels,
+            self._log_probs(tokens)[:, None], labels,
             torch.tensor([len(tokens)]), torch.tensor([len(phonemes)]), reduction="sum",
         )  # fmt: skip
         return float(loss) / len(phonemes)
+
+    @torch.inference_mode()
+    def heard(self, tokens: Sequence[int]) -> list[str]:
+        """The phonemes that (S,) speech tokens say, read greedily."""
+        classes = self._log_probs(tokens).argmax(-1)
+        changed = classes.diff(prepend=classes.new_zeros(1)) != 0
+        runs = [int(classes[i]) for i in changed.nonzero()[:, 0]]
+        return [_PHONEME[number] for number in runs if number]
+
+    @torch.inference_mode()
+    def clarity(self, tokens: Sequence[int], phonemes: Sequence[str]) -> list[float]:
+        """How clearly each token says what it should, from 0 to 1.
+
+        The text is laid along the tokens where it fits best. A token is as clear as its phoneme or
+        a pause is likely there, and no clearer than its phoneme is at its clearest token: one that
+        was left out takes its neighbourhood down.
+
+        Args:
+            tokens: (S,) speech tokens.
+            phonemes: (T,) phoneme tokens of the text.
+
+        Returns:
+            S values; all 0 where S tokens cannot spell T phonemes.
+        """
+        log_probs = self._log_probs(tokens)
+        labels = [CTC_CLASS[phoneme] for phoneme in phonemes]
+        path = ctc_align(log_probs, labels)
+        if not path:
+            return [0.0 if labels else 1.0] * len(tokens)
+        where = torch.tensor(path)
+        spoken = log_probs.exp()
+        own = spoken.gather(-1, torch.tensor(labels)[where][:, None])[:, 0]
+        best = torch.zeros(len(labels)).scatter_reduce(0, where, own, "amax")
+        clear = torch.minimum(own + spoken[:, 0], best[where])
+        return [float(value) for value in clear]
+
+    def _log_probs(self, tokens: Sequence[int]) -> torch.Tensor:
+        """(S,) tokens -> (S, classes) log-probabilities on the CPU, class 0 the blank."""
+        ids = torch.tensor([list(tokens)], device=self._codes.device)
+        scores = self._heads.phoneme_scores(F.embedding(ids, self._codes))  # (1, S, classes)
+        return scores[0].float().log_softmax(-1).cpu()

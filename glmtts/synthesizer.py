@@ -384,7 +384,7 @@ class Synthesizer:
                 continue
             text_ids = reading.ids  #                                       sentence -> (T,)
             prompt = prompt.before(len(text_ids), self.manifest.history_tokens)
-            heard = self._audible(prompt, voice, sentence.text)
+            heard = self.audible(prompt, voice, sentence.text)
             tokens = self._tokens(reading, heard, options, rng, wanted)  #  (T,) -> S ids
             spoken: list[int] = []
             for block, last in options.pace.cut(while_wanted(tokens, wanted)):
@@ -448,7 +448,7 @@ class Synthesizer:
             raise SpeechError("The model gave no sound for a sentence. Try another seed or voice.")
         return FinishedTokens(tokens, reason)
 
-    def _audible(self, prompt: Prompt, voice: Voice, sentence: str) -> Prompt:
+    def audible(self, prompt: Prompt, voice: Voice, sentence: str) -> Prompt:
         """The prompt the language model is given for a sentence."""
         foreign = voice.language in ("zh", "en")
         foreign = foreign and (voice.language == "zh") != is_mandarin(sentence)

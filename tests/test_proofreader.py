@@ -67,3 +67,25 @@ def test_too_short_to_spell(proofreader: Proofreader) -> None:
 
 def test_nothing_to_check(proofreader: Proofreader) -> None:
     assert proofreader.misread([1, 2], []) == 0.0
+
+
+def test_what_is_heard(proofreader: Proofreader) -> None:
+    assert proofreader.heard([0, *spoken("ni3"), 0, *spoken("hao3")]) == PHONEMES
+    assert proofreader.heard([0, 0]) == []
+
+
+def test_clear_tokens_are_clear_and_a_wrong_one_is_found(proofreader: Proofreader) -> None:
+    tokens = spoken("ni3", "hao3")
+    assert min(proofreader.clarity(tokens, PHONEMES)) > 0.9
+    wrong = [*tokens[:-2], *spoken("hao4")[-2:]]  # the final of the second syllable
+    clear = proofreader.clarity(wrong, PHONEMES)
+    assert min(clear[:6]) > 0.9
+    assert max(clear[6:]) < 0.1
+
+
+def test_what_was_left_out_takes_its_neighbourhood_down(proofreader: Proofreader) -> None:
+    said = [t for t in spoken("ni3", "hao3") if t != CTC_CLASS[PHONEMES[2]]]
+    clear = proofreader.clarity(said, PHONEMES)
+    assert min(clear) < 0.1
+    assert max(clear) > 0.9
+    assert proofreader.clarity(spoken("ni3")[:1], PHONEMES) == [0.0]

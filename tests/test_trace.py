@@ -143,10 +143,10 @@ def test_a_long_or_foreign_clip_is_kept_from_the_language_model(folder: Path) ->
     synth = Synthesizer.load(folder, device="cpu", voices=folder / "stored")
     mei = synth.voice("mei")
     synth.manifest = replace(synth.manifest, foreign_prompts=False)
-    assert synth._audible(mei.prompt, mei, "你好") == mei.prompt
-    assert synth._audible(mei.prompt, mei, "hello") == Prompt()
+    assert synth.audible(mei.prompt, mei, "你好") == mei.prompt
+    assert synth.audible(mei.prompt, mei, "hello") == Prompt()
     long = Prompt((Turn((1,), (1,) * 101),), own=1)
-    assert synth._audible(long, mei, "你好") == Prompt()
+    assert synth.audible(long, mei, "你好") == Prompt()
 
 
 def test_a_component_can_be_replaced_and_a_damaged_folder_is_named(

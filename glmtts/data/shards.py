@@ -26,6 +26,7 @@ from torch import Tensor
 
 from glmtts.errors import BadInput
 
+SHARDS = "shard-*.jsonl"
 MEL_LOW, MEL_HIGH = -11.6, 2.9
 """Range of the 8-bit mel: ln(1e-5) and just above the loudest frames of full-scale speech."""
 
@@ -96,6 +97,27 @@ def write_shard(
     temporary.rename(folder / f"shard-{index:05d}.jsonl")
 
 
+def read_clips(folder: str | Path) -> list[Clip]:
+    """What a folder of shards (or several, separated by commas) says of its clips, arrays unread.
+
+    Raises:
+        BadInput: no complete shard is there.
+    """
+    paths = [p for part in str(folder).split(",") for p in sorted(Path(part).glob(SHARDS))]
+    if not paths:
+        raise BadInput(f"No shards in {folder}. Make them with: glmtts data encode")
+    return [clip for path in paths for clip in _read_clips(path)]
+
+
+def _read_clips(path: Path) -> list[Clip]:
+    clips: list[Clip] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        data = json.loads(line)
+        data["units"] = tuple((surface, tuple(p)) for surface, p in data["units"])
+        clips.append(Clip(**data))
+    return clips
+
+
 class Corpus:
     """The clips of a folder of shards by number: `corpus.array("tokens", i)`, `corpus.clips[i]`."""
 
@@ -109,7 +131,7 @@ class Corpus:
         self._where: list[tuple[int, int]] = []
         self._arrays: list[dict[str, np.ndarray]] = []
         for part in str(folder).split(","):
-            for path in sorted(Path(part).glob("shard-*.jsonl")):
+            for path in sorted(Path(part).glob(SHARDS)):
                 self._read(path)
         if not self.clips:
             raise BadInput(f"No shards in {folder}. Make them with: glmtts data encode")
@@ -118,11 +140,9 @@ class Corpus:
         shard = len(self._arrays)
         with safe_open(str(path.with_suffix(".safetensors")), "np") as file:  # pyright: ignore
             self._arrays.append({k: file.get_tensor(k) for k in file.keys()})  # pyright: ignore # noqa: SIM118
-        for row, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
-            data = json.loads(line)
-            data["units"] = tuple((surface, tuple(p)) for surface, p in data["units"])
-            self.clips.append(Clip(**data))
-            self._where.append((shard, row))
+        clips = _read_clips(path)
+        self.clips += clips
+        self._where += [(shard, row) for row in range(len(clips))]
 
     def __len__(self) -> int:
         """Number of clips."""

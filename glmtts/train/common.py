@@ -142,6 +142,26 @@ class Run:
         dist.all_gather(parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
+    def summed(self, value: Tensor) -> Tensor:
+        """The sum of `value` over all ranks, on every rank."""
+        if self.world > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+        return value
+
+    def sum_gradients(self, module: nn.Module) -> None:
+        """Add up the gradients of all ranks; a rank that has none counts as zero.
+
+        For losses that are already divided by the whole, where ranks differ in their number of
+        backward passes.
+        """
+        if self.world > 1:
+            for parameter in module.parameters():
+                if parameter.requires_grad:
+                    if parameter.grad is None:
+                        parameter.grad = torch.zeros_like(parameter)
+                    dist.all_reduce(parameter.grad)
+
     @torch.no_grad()
     def share(self, module: nn.Module) -> None:
         """Give every rank the weights and buffers that `module` has on rank 0."""

@@ -26,22 +26,26 @@ KL = Literal["k1", "k2", "k3"]
 """Estimators of Schulman 2020, "Approximating KL Divergence"."""
 
 
-def standardised(values: Tensor) -> Tensor:
-    """Values less their mean, by their population deviation; zeros where they hardly differ."""
+def standardised(values: Tensor, least: float = LEAST_SPREAD) -> Tensor:
+    """Values less their mean, by their population deviation; zeros where that is below `least`."""
     deviation = values.std(correction=0)
-    if float(deviation) < LEAST_SPREAD:
+    if float(deviation) < least:
         return torch.zeros_like(values)
     return (values - values.mean()) / deviation
 
 
 def group_advantages(
-    rewards: Mapping[str, Sequence[float]], weights: Mapping[str, float] | None = None
+    rewards: Mapping[str, Sequence[float]],
+    weights: Mapping[str, float] | None = None,
+    spreads: Mapping[str, float] | None = None,
 ) -> tuple[Tensor, bool]:
     """Advantage of each answer: every reward standardised, weighted, summed, standardised again.
 
     Args:
         rewards: n values of each reward. Those without a weight are left out.
         weights: Weight of each reward; None: all count alike.
+        spreads: Deviation below which the values of a reward count as equal, where it is not
+            `LEAST_SPREAD`.
 
     Returns:
         (n,) float64, and whether the answers differ at all (else there is nothing to learn).
@@ -50,7 +54,10 @@ def group_advantages(
         BadInput: a weighted reward is missing.
     """
     total = sum(
-        (weight * standardised(_values(rewards[key])) for key, weight in _used(rewards, weights)),
+        (
+            weight * standardised(_values(rewards[key]), (spreads or {}).get(key, LEAST_SPREAD))
+            for key, weight in _used(rewards, weights)
+        ),
         start=torch.zeros((), dtype=torch.float64),
     )
     advantages = standardised(total)

@@ -261,3 +261,23 @@ def test_a_synthesizer_speaks_with_eight_bits(tmp_path):
     first = synthesizer.speak("你好。", options=options)
     assert first.seconds > 0
     assert torch.equal(first.samples, synthesizer.speak("你好。", options=options).samples)
+
+
+def test_those_who_say_the_same_are_let_in_together_and_speak_as_alone(lm: TextToSpeechTokens):
+    options = [Sampling(seed=seed, top_p=0.95) for seed in range(5)]
+    alone = []
+    for sampling in options:
+        engine = Engine(lm, slots=8)
+        request = engine.submit([10, 11, 12], VOICE, sampling)
+        engine.run()
+        alone.append(outcome(request))
+    engine = Engine(lm, slots=8)
+    other = engine.submit([13], OTHER, Sampling(seed=2))
+    engine.step()
+    group = [engine.submit([10, 11, 12], VOICE, sampling) for sampling in options]
+    late = engine.submit([9], OTHER, Sampling(seed=3))
+    assert engine.step() == [other, *group]
+    assert late.slot is None
+    engine.run()
+    assert [outcome(request) for request in group] == alone
+    assert len({tuple(tokens) for tokens, _ in alone}) > 1

@@ -1,0 +1,1 @@
+"""Judges of speech: each hears samples and says what it finds. Read `base` first."""

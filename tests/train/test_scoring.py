@@ -1,0 +1,93 @@
+"""Rewards on tokens, by name and weight."""
+
+import pytest
+import torch
+
+from glmtts.errors import BadInput
+from glmtts.proofreader import Proofreader
+from glmtts.rewards.base import Failed, Score
+from glmtts.train.cases import Case
+from glmtts.train.scoring import (
+    Answer,
+    PhonemeError,
+    Reading,
+    Scorer,
+    Weight,
+    distance,
+    ended,
+    longer,
+)
+from glmtts.voice import Prompt
+from tests.conftest import tiny_voice
+from tests.test_proofreader import PHONEMES, proofreader, spoken
+
+CASE = Case("你好", "zh", (5, 6), tuple(PHONEMES), tiny_voice("mei"), Prompt())
+__all__ = ["proofreader"]
+
+
+def answer(*syllables: str, finish: str = "stop") -> Answer:
+    return Answer(CASE, tuple(spoken(*syllables)), finish)  # type: ignore[arg-type]
+
+
+def test_clear_speech_is_worth_more(proofreader: Proofreader):
+    reading, errors = Reading(proofreader), PhonemeError(proofreader)
+    right, near, wrong = answer("ni3", "hao3"), answer("ni3", "hao4"), answer("shi4")
+    assert reading(right).value > 0.9 > 0.5 > reading(near).value > reading(wrong).value
+    assert errors(right).value == 1.0
+    assert errors(near).value == pytest.approx(torch.tensor(-2.5 / 4).exp().item())
+    assert errors(Answer(CASE, (), "silence")).detail["rate"] == 1.0
+
+
+def test_reading_tells_which_tokens_were_right(proofreader: Proofreader):
+    score = Reading(proofreader)(answer("ni3", "hao4"))
+    assert score.tokens is not None
+    assert len(score.tokens) == 8
+    assert score.tokens[:6].min() > 0.9 > 0.1 > score.tokens[6:].max()
+    assert Reading(proofreader)(Answer(CASE, (), "silence")).value == 0.0
+
+
+def test_ends_and_lengths():
+    assert [ended(answer("ni3", finish=f)).value for f in ("stop", "repetition")] == [1.0, 0.0]
+    assert longer(answer("ni3", "hao3")).value == 4.0
+
+
+def test_a_reward_that_fails_says_why_and_the_others_still_count():
+    def broken(answer: Answer) -> Score:
+        raise RuntimeError("asleep")
+
+    def endless(answer: Answer) -> Score:
+        return Score(float("nan"))
+
+    score = Scorer({"ended": ended, "broken": broken, "endless": endless})
+    (found,) = score([answer("ni3")])
+    assert found["ended"] == Score(1.0)
+    assert found["broken"] == Failed("RuntimeError: asleep")
+    assert isinstance(found["endless"], Failed)
+    assert "broken: RuntimeError: asleep" in score.complaint
+
+
+def test_a_text_without_phonemes_cannot_be_read_back(proofreader: Proofreader):
+    plain = Answer(Case("你好", "zh", (5,), (), tiny_voice("mei"), Prompt()), (1, 2), "stop")
+    (found,) = Scorer({"phonemes": PhonemeError(proofreader)})([plain])
+    assert isinstance(found["phonemes"], Failed)
+    assert "reads plain text" in found["phonemes"].reason
+
+
+def test_weights_are_written_behind_the_name():
+    assert Weight.parse("reading") == Weight("reading", 1.0)
+    assert Weight.parse("sim=ge2e@0.1") == Weight("sim", 0.1, kind="ge2e")
+    assert Weight.parse("sim=ge2e@0.1").asked == "sim=ge2e"
+    assert Weight.parse("emotion=head:a/b.npz@0.5:0.05") == Weight(
+        "emotion", 0.5, 0.05, "head:a/b.npz"
+    )
+    for wrong in ("reading@much", "@1", "reading@1:-1", ""):
+        with pytest.raises(BadInput):
+            Weight.parse(wrong)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "count"),
+    [("", "", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("ab", "ba", 2)],
+)
+def test_distance(one: str, other: str, count: int):
+    assert distance(list(one), list(other)) == count
