@@ -6,6 +6,8 @@ from contextvars import copy_context
 from queue import Empty, Full, Queue
 from typing import Generic, TypeVar
 
+from glmtts.wanted import is_wanted, until
+
 T = TypeVar("T")
 
 POLL_SECONDS = 0.05
@@ -22,9 +24,9 @@ class _Failure:
 class Ahead(Generic[T]):
     """Iterate over what `make` yields, made in the background.
 
-    Used as a context manager: leaving it stops the thread at its next look at `stopped`, and waits
-    for it. What the thread raises is raised here, in place of the item that is missing. The thread
-    runs in a copy of the context it is made in.
+    Used as a context manager: leaving it stops the thread at its next question whether the work is
+    wanted (`glmtts.wanted` knows too), and waits for it. What the thread raises is raised here, in
+    place of the item that is missing. The thread runs in a copy of the context it is made in.
     """
 
     def __init__(
@@ -54,9 +56,10 @@ class Ahead(Generic[T]):
     def _run(self, make: Callable[[Callable[[], bool]], Iterator[T]]) -> None:
         error: BaseException | None = None
         try:
-            for item in make(lambda: not self._stopped.is_set()):
-                if not self._put(item):
-                    return
+            with until(lambda: not self._stopped.is_set()):
+                for item in make(is_wanted):
+                    if not self._put(item):
+                        return
         except BaseException as raised:
             error = raised
         self._put(_Failure(error))

@@ -267,6 +267,10 @@ class Generation(Utterance, Iterator[int]):
             raise StopIteration
         return self.tokens[-1]
 
+    def close(self) -> None:
+        """No more tokens are wanted."""
+        self._decoder.clear(0)
+
 
 def _always() -> bool:
     return True

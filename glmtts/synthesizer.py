@@ -44,7 +44,7 @@ from glmtts.text.written import as_written
 from glmtts.vocoder import Vocoder
 from glmtts.voice import Prompt, Voice
 from glmtts.voices import VoiceLibrary, default_folder
-from glmtts.wanted import check_wanted, is_wanted
+from glmtts.wanted import check_wanted
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +180,10 @@ class Tokens(Iterator[int], Protocol):
     """Speech tokens of one utterance as they come."""
 
     finish_reason: Finish | None
+
+    def close(self) -> None:
+        """No more are wanted."""
+        ...
 
 
 class SpeechLM(Protocol):
@@ -426,10 +430,7 @@ class Synthesizer:
             chunks = partial(self._arriving, text, options)
 
         def make(wanted: Callable[[], bool]) -> Iterator[Block]:
-            def still() -> bool:
-                return wanted() and is_wanted()
-
-            return self._blocks(chunks(still), voice, options, rng, still)
+            return self._blocks(chunks(wanted), voice, options, rng, wanted)
 
         openings: dict[tuple[int, ...], Any] = {}
         streams: tuple[Any, Any] | None = None
@@ -503,14 +504,15 @@ class Synthesizer:
                 heard = self._audible(prompt, voice, sentence.text)
                 tokens = self._tokens(reading, heard, options.sampling, pace, rng, wanted)
                 spoken: list[int] = []
-                for block, last in pace.cut(while_wanted(tokens, wanted)):  # (T,) -> S ids
-                    spoken += block
-                    reason = tokens.finish_reason if last else None
-                    done = tuple(spoken) if last else ()
-                    yield Block(
-                        block, sentence, voice, pace,
-                        last=last, finish_reason=reason, utterance=done,
-                    )  # fmt: skip
+                with closing(tokens):
+                    for block, last in pace.cut(while_wanted(tokens, wanted)):  # (T,) -> S ids
+                        spoken += block
+                        reason = tokens.finish_reason if last else None
+                        done = tuple(spoken) if last else ()
+                        yield Block(
+                            block, sentence, voice, pace,
+                            last=last, finish_reason=reason, utterance=done,
+                        )  # fmt: skip
                 if self.manifest.history_tokens:
                     prompt = prompt.extended(text_ids, spoken, limit=None)
 
@@ -700,6 +702,9 @@ class FinishedTokens(Iterator[int]):
     def __next__(self) -> int:
         """The next token."""
         return next(self._tokens)
+
+    def close(self) -> None:
+        """Nothing to give up."""
 
 
 def stretched(mel: Tensor, speed: float) -> Tensor:
