@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
+from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads, ctc_align
 from glmtts.text.phonemes import CTC_CLASS
 
 
@@ -42,3 +42,34 @@ class Proofreader:
             torch.tensor([len(tokens)]), torch.tensor([len(phonemes)]), reduction="sum",
         )  # fmt: skip
         return float(loss) / len(phonemes)
+
+    @torch.inference_mode()
+    def spans(self, tokens: Sequence[int], phonemes: Sequence[str]) -> list[tuple[int, int]]:
+        """Where each phoneme is said: first speech token, and one past its last.
+
+        Silence at both ends belongs to nobody, but for the token next to the speech.
+
+        Args:
+            tokens: (S,) speech tokens.
+            phonemes: (T,) phoneme tokens of the text.
+
+        Returns:
+            T spans; empty where S tokens cannot spell T phonemes.
+        """
+        if not phonemes or not tokens:
+            return []
+        ids = torch.tensor([list(tokens)], device=self._codes.device)
+        scores = self._heads.phoneme_scores(F.embedding(ids, self._codes))[0]  # (S, classes)
+        owner = ctc_align(scores.log_softmax(-1), [CTC_CLASS[phoneme] for phoneme in phonemes])
+        if not owner:
+            return []
+        best = [int(label) for label in scores.argmax(-1)]
+        voiced = [place for place, label in enumerate(best) if label] or [0, len(tokens) - 1]
+        first, last = max(0, voiced[0] - 1), min(len(tokens), voiced[-1] + 2)
+        spans: list[tuple[int, int]] = []
+        for index in range(len(phonemes)):
+            mine = [place for place, label in enumerate(owner) if label == index]
+            start = max(first, mine[0]) if mine else (spans[-1][1] if spans else first)
+            stop = min(last, mine[-1] + 1) if mine else start
+            spans.append((start, max(start, stop)))
+        return spans

@@ -67,3 +67,12 @@ def test_too_short_to_spell(proofreader: Proofreader) -> None:
 
 def test_nothing_to_check(proofreader: Proofreader) -> None:
     assert proofreader.misread([1, 2], []) == 0.0
+
+
+def test_each_phoneme_is_found_where_it_is_said(proofreader: Proofreader) -> None:
+    tokens = [0, 0, 0, *spoken("ni3"), 0, 0, *spoken("hao3"), 0, 0, 0, 0]
+    spans = proofreader.spans(tokens, PHONEMES)
+    assert spans == [(2, 5), (5, 8), (8, 11), (11, 14)]
+    assert proofreader.spans([1], PHONEMES) == []
+    assert proofreader.spans([], PHONEMES) == []
+    assert proofreader.spans(tokens, []) == []

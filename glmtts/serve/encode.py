@@ -167,9 +167,10 @@ class _Sndfile:
 
         self.media_type = FORMATS[kind]
         self._bytes = _Growing()
+        target: Any = self._bytes
         container, coding = _SNDFILE[kind]
-        self._file = soundfile.SoundFile(
-            self._bytes, "w", sample_rate, 1, subtype=coding, format=container
+        self._file: Any = soundfile.SoundFile(
+            target, "w", sample_rate, 1, subtype=coding, format=container
         )
         if mark:
             self._file.comment = MARK
