@@ -15,7 +15,7 @@ try:
     from glmtts.serve.app import create_app
     from glmtts.serve.keys import KeyRing
     from glmtts.serve.service import Service
-    from glmtts.serve.settings import LOOPBACK, Settings, checked_bind
+    from glmtts.serve.settings import LOOPBACK, Settings, checked_bind, uvicorn_options
     from glmtts.serve.shared import shared
 except ImportError as error:  # pragma: no cover
     raise MissingExtra("The server", "serve") from error
@@ -105,11 +105,8 @@ def serve(request: Request) -> None:
         settings = replace(settings, hosts=LOOPBACK)
     app = create_app(lambda: load(request), settings, keys)
     config = uvicorn.Config(
-        app, host=request.host, port=request.port, log_level="warning", access_log=False,
-        timeout_graceful_shutdown=round(settings.drain_s) + 5, ws="websockets-sansio",
-        ws_max_size=1_000_000, h11_max_incomplete_event_size=16_384, server_header=False,
-        limit_concurrency=None, timeout_keep_alive=30,
-    )  # fmt: skip
+        app, host=request.host, port=request.port, log_level="warning", **uvicorn_options(settings)
+    )
     server = Server(config, app.state.service, request.wyoming)
     asyncio.run(server.serve())
     if app.state.service.failure:

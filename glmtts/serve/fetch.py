@@ -26,13 +26,13 @@ async def fetch(url: str, hosts: tuple[str, ...], limit: int) -> bytes:
     Raises:
         ApiError: it may not, or cannot, be fetched.
     """
-    parts = urlsplit(url)
-    try:
-        host, port = parts.hostname or "", parts.port or 443
-    except ValueError:
-        host, port = "", 0
     if not hosts:
         raise _refused("This server fetches nothing. Upload the clip as audio_sample.")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 443
+    except ValueError:
+        raise _refused("This is no address.") from None
     if parts.scheme != "https" or host not in hosts or port != 443 or parts.username:
         raise _refused(f"Expected https:// and one of the hosts {', '.join(hosts)}.")
     path = parts.path + (f"?{parts.query}" if parts.query else "")

@@ -93,7 +93,9 @@ class Guard:
                 raise
         finally:
             if scope["type"] == "http":
-                log.info(
+                often = scope["path"] in ("/health", "/ready", "/metrics")
+                log.log(
+                    logging.DEBUG if often else logging.INFO,
                     "%s %s %s %d %.3f s", request_id, scope["method"], scope["path"], answered,
                     time.monotonic() - began,
                 )  # fmt: skip
@@ -120,14 +122,14 @@ class Guard:
             ApiError: one of them is wrong.
         """
         host = headers.get("host", "")
-        name = urlsplit("//" + host).hostname if re.fullmatch(r"[\w.\-:\[\]]*", host) else None
+        name = _parts("//" + host)[0] if re.fullmatch(r"[\w.\-:\[\]]*", host) else None
         if self.settings.hosts and name not in self.settings.hosts:
             raise ApiError(
                 421, "This server is not called by that name. Add it with --host-name.",
                 code="wrong_host",
             )  # fmt: skip
         origin = headers.get("origin")
-        if origin and origin not in self.settings.origins and urlsplit(origin).netloc != host:
+        if origin and origin not in self.settings.origins and _parts(origin)[1] != host:
             raise ApiError(
                 403, "Pages of this origin may not use this server. Allow it with --origin.",
                 code="wrong_origin",
@@ -193,6 +195,15 @@ class Guard:
             return {"type": "http.request", "body": bytes(body), "more_body": False}
 
         return whole
+
+
+def _parts(address: str) -> tuple[str | None, str]:
+    """Host name, and host with port; of what is no address, nothing."""
+    try:
+        parts = urlsplit(address)
+        return parts.hostname, parts.netloc
+    except ValueError:
+        return None, ""
 
 
 def known(keys: KeyRing, key: str) -> str:

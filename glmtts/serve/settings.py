@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from glmtts.errors import BadInput
 
@@ -69,6 +70,19 @@ class Settings:
                 f"A server of {self.running} running, {self.waiting} waiting and "
                 f"{self.running_per_key} texts a key serves nobody. Expected at least 1, 0 and 1."
             )
+
+
+def uvicorn_options(settings: Settings) -> dict[str, Any]:
+    """How uvicorn is run: no name of its own, bounded messages, the sockets of `websockets`."""
+    return {
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": round(settings.drain_s) + 5,
+        "timeout_keep_alive": 30,
+        "h11_max_incomplete_event_size": 16_384,
+        "ws": "websockets-sansio",
+        "ws_max_size": 1_000_000,
+    }
 
 
 def checked_bind(host: str, *, has_keys: bool) -> None:

@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ class Humming:
 
     sample_rate = 24_000
     proofreader = None
+    turn = nullcontext
 
     def __init__(self, folder: Path, pause_s: float = 0.0) -> None:
         self.pause_s = pause_s

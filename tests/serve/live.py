@@ -1,5 +1,6 @@
 """A server that really listens, in a thread, for clients that really connect."""
 
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -12,7 +13,7 @@ import uvicorn
 from glmtts.serve.app import create_app
 from glmtts.serve.keys import KeyRing
 from glmtts.serve.service import Service
-from glmtts.serve.settings import Settings
+from glmtts.serve.settings import Settings, uvicorn_options
 from tests.serve.humming import Humming
 
 
@@ -31,10 +32,8 @@ def live(
     speaker = speaker or Humming(folder)
     settings = settings or Settings(data=folder / "data", drain_s=0.2, **options)
     app = create_app(lambda: speaker, settings, keys)
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_level="error", ws="websockets-sansio",
-        timeout_graceful_shutdown=1,
-    )  # fmt: skip
+    extra = {**uvicorn_options(settings), "timeout_graceful_shutdown": 1}
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", **extra)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -59,3 +58,15 @@ def until_idle(server: Live, seconds: float = 5.0) -> float:
         time.sleep(0.002)
     assert engine.running == 0
     return time.monotonic() - started
+
+
+def main() -> None:
+    """Serve in a process of its own, that can be killed: live.py FOLDER PORT PAUSE."""
+    folder, port, pause = sys.argv[1:]
+    speaker: Any = Humming(Path(folder), float(pause))
+    app = create_app(lambda: speaker, Settings(data=Path(folder) / "data", drain_s=5.0))
+    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="error", ws="none")
+
+
+if __name__ == "__main__":
+    main()
