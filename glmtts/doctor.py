@@ -21,7 +21,7 @@ SENTENCE = "今天天气很好，我们一起去公园散步吧。"
 STAGES = {
     "text": ("text_tokenizer", ("encode",)),
     "tokens": ("lm", ("generate", "generate_checked")),
-    "mel": ("flow", ("sample", "stream")),
+    "mel": ("flow", ("sample", "open")),
     "samples": ("vocoder", ("decode", "stream")),
 }
 """For each stage the component of a `Synthesizer`, and those of its methods that do the work."""
@@ -174,15 +174,16 @@ class Clock:
             setattr(owner, method, self.timed(getattr(owner, method)))
 
     def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """`call`, timed; a returned iterator is timed as it runs, a stream in its `push`."""
+        """`call`, timed; a returned iterator is timed as it runs, a stream in `push`."""
 
         @wraps(call)
         def timed(*args: Any, **kwargs: Any) -> Any:
             result = self.measure(call, *args, **kwargs)
             if isinstance(result, Iterator):
                 return TimedIterator(result, self)  # pyright: ignore[reportUnknownArgumentType]
-            if hasattr(result, "push"):
-                self.watch(result, "push")
+            for method in ("push", "stream"):
+                if hasattr(result, method):  # also on a frozen value: this one object alone
+                    object.__setattr__(result, method, self.timed(getattr(result, method)))
             return result
 
         return timed

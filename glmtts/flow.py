@@ -32,6 +32,7 @@ from glmtts.nn.masks import (
     upstream_block_frames,
 )
 from glmtts.voice import Voice
+from glmtts.wanted import check_wanted
 
 
 @dataclass(frozen=True)
@@ -441,7 +442,11 @@ class TokenToMel(nn.Module):
         """Guided velocity (F, M) of x (F, M); the guide has one row, or two with guidance.
 
         The conditional and the unconditional row run as one batch.
+
+        Raises:
+            Cancelled: nobody waits for it any more.
         """
+        check_wanted()
         out = self.estimator.velocity(x[None], guide, step, cache=cache)
         if len(out) == 1:
             return out[0]

@@ -272,6 +272,10 @@ class Generation(Utterance, Iterator[int]):
             raise StopIteration
         return self.tokens[-1]
 
+    def close(self) -> None:
+        """No more tokens are wanted."""
+        self._decoder.clear(0)
+
 
 def _always() -> bool:
     return True
@@ -293,9 +297,37 @@ _BAD_ENDS: tuple[Finish, ...] = ("stop", "silence", "length", "repetition")
 """Ends of an utterance, best first."""
 
 
-def _without(tokens: list[int], reason: Finish, runaway: int) -> list[int]:
-    """The tokens without the loop or silence that ended them."""
-    return tokens[: len(tokens) - runaway] if reason in ("repetition", "silence") else tokens
+def best_of(
+    attempt: Callable[[], Sequence[Utterance]],
+    sampling: Sampling,
+    misread: Callable[[Sequence[int]], float] | None,
+) -> tuple[list[int], Finish]:
+    """The best utterance of up to `sampling.retries` + 1 attempts; see `generate_checked`.
+
+    Args:
+        attempt: Draws finished utterances of the sentence.
+        sampling: Says how often, and what is good enough.
+        misread: How badly tokens read back.
+    """
+    best: tuple[float, int] = (math.inf, 0)
+    result: tuple[list[int], Finish] = ([], "length")
+    for number in range(1 + max(0, sampling.retries)):
+        if number and sampling.temperature == 0:  # the likeliest tokens are always the same
+            break
+        for utterance in attempt():
+            reason = utterance.finish_reason
+            assert reason is not None, "an attempt is over when its utterances are"
+            tokens = utterance.tokens
+            if reason in ("repetition", "silence"):
+                tokens = tokens[: len(tokens) - utterance.runaway]
+            penalty = 4.0 * _BAD_ENDS.index(reason)
+            penalty += 0.0 if tokens else 16.0
+            penalty += misread(tokens) if misread and tokens else 0.0
+            if (rank := (penalty, -len(tokens))) < best:
+                best, result = rank, (tokens, reason)
+        if best[0] <= sampling.accept:
+            break
+    return result
 
 
 class TextToSpeechTokens(nn.Module):
@@ -553,23 +585,18 @@ class TextToSpeechTokens(nn.Module):
             Cancelled: nobody wants the utterance any more.
         """
         rng = rng or self.generator(sampling.seed)
-        count = 1 if sampling.temperature == 0 else max(1, sampling.candidates or 1)
-        best: tuple[float, int] = (math.inf, 0)
-        result: tuple[list[int], Finish] = ([], "length")
-        for attempt in range(1 + max(0, sampling.retries)):
-            if attempt and sampling.temperature == 0:  # the likeliest tokens are always the same
-                break
-            for tokens, reason in self._attempt(text_ids, prompt, sampling, count, rng, wanted):
-                penalty = 4.0 * _BAD_ENDS.index(reason)
-                penalty += 0.0 if tokens else 16.0
-                penalty += misread(tokens) if misread and tokens else 0.0
-                if (rank := (penalty, -len(tokens))) < best:
-                    best, result = rank, (tokens, reason)
-            if best[0] <= sampling.accept:
-                break
-        return result
 
-    def _attempt(
+        def attempt() -> list[Utterance]:
+            if (count := sampling.side_by_side) > 1:
+                return self._side_by_side(text_ids, prompt, sampling, count, rng, wanted)
+            generation = self.generate(text_ids, prompt, sampling, rng=rng)
+            for _ in while_wanted(generation, wanted):
+                pass
+            return [generation]
+
+        return best_of(attempt, sampling, misread)
+
+    def _side_by_side(
         self,
         text_ids: Sequence[int],
         prompt: Prompt,
@@ -577,22 +604,32 @@ class TextToSpeechTokens(nn.Module):
         count: int,
         rng: torch.Generator,
         wanted: Callable[[], bool],
-    ) -> Iterator[tuple[list[int], Finish]]:
-        """Draw `count` utterances; the loops and silences they ended in are cut off."""
-        if count == 1:
-            generation = self.generate(text_ids, prompt, sampling, rng=rng)
-            tokens = list(while_wanted(generation, wanted))
-            assert generation.finish_reason is not None
-            runaway = generation.runaway
-            yield _without(tokens, generation.finish_reason, runaway), generation.finish_reason
-            return
-        guards = [RunawayGuard(self.config.silence_ids) for _ in range(count)]
+    ) -> list[Utterance]:
+        """`count` finished utterances of one text; the prompt is read once.
+
+        Each has a generator of its own, so that none depends on when its neighbours end.
+        """
+        utterances = [
+            Utterance(self, text_ids, prompt, sampling, own) for own in self.generators(rng, count)
+        ]
+        first, start = utterances[0], self.config.speech_start
+        decoder = self.decoder(count, first.positions)
+        if first.shared:
+            decoder.read(0, first.sequence[: first.shared])
+        scores = decoder.read(0, first.sequence[first.shared :]).expand(count, -1)
+        for row in range(1, count):
+            decoder.put(row, decoder.copied(0))
+        running = list(range(count))
         with at_most(for_decoder(self.config.hidden_size)):
-            group = self.generate_group(
-                text_ids, prompt, sampling, size=count, rng=rng, guards=guards, wanted=wanted
-            )
-        for row, (guard, reason) in enumerate(zip(guards, group.finish, strict=True)):
-            yield _without(group.speech(row), reason, guard.tail()), reason
+            while True:
+                draw_next([utterances[row] for row in running], scores)
+                running = [row for row in running if utterances[row].finish_reason is None]
+                if not running:
+                    return utterances
+                if not wanted():
+                    raise Cancelled("Nobody waits for this speech any more.")
+                last = [utterances[row].tokens[-1] + start for row in running]
+                scores = decoder.step(running, last)
 
     @torch.no_grad()  # not inference mode: `log_probs` differentiates through what is drawn here
     def generate_group(
@@ -603,13 +640,11 @@ class TextToSpeechTokens(nn.Module):
         *,
         size: int,
         rng: torch.Generator | None = None,
-        guards: Sequence[RunawayGuard] = (),
         wanted: Callable[[], bool] = _always,
     ) -> Rollouts:
         """Draw `size` utterances of one text side by side; the prompt is read once.
 
-        Without `guards` (one for each utterance) nothing stops a runaway: in training it shall be
-        seen by the reward.
+        Nothing stops a runaway: in training it shall be seen by the reward.
 
         Raises:
             BadInput: as for `generate`.
@@ -625,7 +660,6 @@ class TextToSpeechTokens(nn.Module):
         tokens = torch.full((size, longest), -1, device=self.device)
         logprobs = torch.zeros(size, longest, device=self.device)
         running = torch.ones(size, dtype=torch.bool, device=self.device)
-        stopped: dict[int, Finish] = {}
         for step in while_wanted(range(longest), wanted):
             logits = scores.float().clone()
             if step < shortest:
@@ -635,9 +669,6 @@ class TextToSpeechTokens(nn.Module):
             tokens[:, step] = torch.where(running, token, -1)
             logprobs[:, step] = torch.where(running, chosen, 0.0)
             running = running & (token != end)
-            for row, guard in enumerate(guards):
-                if running[row] and (bad := guard.push(int(token[row]))):
-                    stopped[row], running[row] = bad, False
             if step + 1 == longest or not bool(running.any()):
                 break
             shown = torch.where(token == end, 0, token) + c.speech_start
@@ -649,9 +680,7 @@ class TextToSpeechTokens(nn.Module):
         return Rollouts(
             sequence=torch.tensor(before, device=self.device), tokens=tokens.clamp(min=0),
             lengths=masks.sum(-1) - ended.long(), logprobs=logprobs, masks=masks,
-            finish=tuple(
-                stopped.get(row, "stop" if bool(e) else "length") for row, e in enumerate(ended)
-            ),
+            finish=tuple("stop" if bool(e) else "length" for e in ended),
             shortest=shortest,
         )  # fmt: skip
 
@@ -699,6 +728,12 @@ class TextToSpeechTokens(nn.Module):
         scores = scores.masked_fill(~torch.ones_like(scores, dtype=torch.bool).tril(), -math.inf)
         begin = sum(len(turn.text_ids) for turn in prompt.turns)
         return scores[-len(tokens) :].softmax(-1)[:, begin : begin + len(text_ids)]
+
+    @staticmethod
+    def generators(rng: torch.Generator, count: int) -> list[torch.Generator]:
+        """`count` generators on the device of `rng`, seeded by it."""
+        seeds = torch.randint(2**62, (count,), generator=rng, device=rng.device)
+        return [torch.Generator(rng.device).manual_seed(int(seed)) for seed in seeds]
 
     def generator(self, seed: int | None) -> torch.Generator:
         """A generator on the model's device, seeded with `seed` or, without one, at random."""

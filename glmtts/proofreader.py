@@ -78,6 +78,36 @@ class Proofreader:
         clear = torch.minimum(own + spoken[:, 0], best[where])
         return [float(value) for value in clear]
 
+    @torch.inference_mode()
+    def spans(self, tokens: Sequence[int], phonemes: Sequence[str]) -> list[tuple[int, int]]:
+        """Where each phoneme is said: first speech token, and one past its last.
+
+        Silence at both ends belongs to nobody, but for the token next to the speech.
+
+        Args:
+            tokens: (S,) speech tokens.
+            phonemes: (T,) phoneme tokens of the text.
+
+        Returns:
+            T spans; empty where S tokens cannot spell T phonemes.
+        """
+        if not phonemes or not tokens:
+            return []
+        log_probs = self._log_probs(tokens)
+        owner = ctc_align(log_probs, [CTC_CLASS[phoneme] for phoneme in phonemes])
+        if not owner:
+            return []
+        best = [int(label) for label in log_probs.argmax(-1)]
+        voiced = [place for place, label in enumerate(best) if label] or [0, len(tokens) - 1]
+        first, last = max(0, voiced[0] - 1), min(len(tokens), voiced[-1] + 2)
+        spans: list[tuple[int, int]] = []
+        for index in range(len(phonemes)):
+            mine = [place for place, label in enumerate(owner) if label == index]
+            start = max(first, mine[0]) if mine else (spans[-1][1] if spans else first)
+            stop = min(last, mine[-1] + 1) if mine else start
+            spans.append((start, max(start, stop)))
+        return spans
+
     def _log_probs(self, tokens: Sequence[int]) -> torch.Tensor:
         """(S,) tokens -> (S, classes) log-probabilities on the CPU, class 0 the blank."""
         ids = torch.tensor([list(tokens)], device=self._codes.device)

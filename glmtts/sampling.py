@@ -38,6 +38,11 @@ class Sampling:
     candidates: int | None = None
     accept: float = 2.5
 
+    @property
+    def side_by_side(self) -> int:
+        """Utterances drawn at once; the likeliest tokens are always the same, one is enough."""
+        return 1 if self.temperature == 0 else max(1, self.candidates or 1)
+
 
 def nucleus(probs: Tensor, top_p: float, top_k: int) -> tuple[Tensor, Tensor]:
     """The likeliest tokens of each row, best first.

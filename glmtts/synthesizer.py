@@ -6,10 +6,13 @@ text/frontend    text/tokenizer   lm.py        flow.py      vocoder.py
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,7 +25,7 @@ from glmtts.cloning import SPEECH_DBFS, VoiceEncoder
 from glmtts.config import from_dict
 from glmtts.errors import BadInput, BadText, CheckpointError, SpeechError
 from glmtts.flow import FlowOptions, TokenToMel
-from glmtts.lm import Generation, TextToSpeechTokens, while_wanted
+from glmtts.lm import Finish, TextToSpeechTokens, while_wanted
 from glmtts.nn.int8 import exact_kernels
 from glmtts.nn.packed import quick_dtype
 from glmtts.nn.threads import at_most
@@ -34,12 +37,14 @@ from glmtts.text.frontend import Frontend, Sentence, encode
 from glmtts.text.hybrid import Policy
 from glmtts.text.lexicon import Lexicon
 from glmtts.text.normalize import normalise
+from glmtts.text.pieces import whole_sentences
 from glmtts.text.readings import is_mandarin
 from glmtts.text.tokenizer import TextTokenizer
 from glmtts.text.written import as_written
 from glmtts.vocoder import Vocoder
 from glmtts.voice import Prompt, Voice
 from glmtts.voices import VoiceLibrary, default_folder
+from glmtts.wanted import check_wanted
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +58,12 @@ class Pace:
 
     Attributes:
         blocks: Tokens of the first, second, … block; the last repeats. Empty = whole sentences.
+        sentences: So many sentences at the beginning are spoken in blocks, those after them whole;
+            None = all in blocks.
     """
 
     blocks: tuple[int, ...] = ()
+    sentences: int | None = None
 
     @classmethod
     def whole_sentence(cls) -> "Pace":
@@ -66,6 +74,15 @@ class Pace:
     def growing(cls, *blocks: int) -> "Pace":
         """Small pieces first for a quick start, then larger ones (official 25, 50, 200)."""
         return cls(blocks or (25, 50, 200))
+
+    @classmethod
+    def quick_start(cls, *blocks: int) -> "Pace":
+        """The first sentence in blocks, the others whole: a quick start, then checked speech."""
+        return cls(blocks or (12, 25, 50), sentences=1)
+
+    def of(self, sentence: int) -> "Pace":
+        """The pace of one sentence, counted from 0."""
+        return Pace() if self.sentences is not None and sentence >= self.sentences else self
 
     def cut(self, tokens: Iterable[int]) -> Iterator[tuple[list[int], bool]]:
         """Group tokens into blocks; the last one (perhaps empty) is marked."""
@@ -159,8 +176,53 @@ class Manifest:
     trained_by: str = ""
 
 
+class Tokens(Iterator[int], Protocol):
+    """Speech tokens of one utterance as they come."""
+
+    finish_reason: Finish | None
+
+    def close(self) -> None:
+        """No more are wanted."""
+        ...
+
+
+class SpeechLM(Protocol):
+    """What a synthesizer asks of a language model; see `TextToSpeechTokens`."""
+
+    def generate(
+        self,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling = ...,
+        *,
+        rng: torch.Generator | None = None,
+    ) -> Tokens:
+        """Speech tokens one by one."""
+        ...
+
+    def generate_checked(
+        self,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling = ...,
+        *,
+        rng: torch.Generator | None = None,
+        misread: Callable[[Sequence[int]], float] | None = None,
+        wanted: Callable[[], bool] = ...,
+    ) -> tuple[list[int], Finish]:
+        """A whole sentence, tried again when it goes wrong."""
+        ...
+
+
 class Synthesizer:
-    """A model ready to speak."""
+    """A model ready to speak.
+
+    Attributes:
+        shared_lm: What `stream` uses in place of `lm`, if anything: a server speaks many texts in
+            one batch.
+        turn: Entered while sound is computed; a server lets those wait here whose listeners have
+            enough to hear.
+    """
 
     def __init__(
         self,
@@ -180,6 +242,8 @@ class Synthesizer:
         self.text_tokenizer = text_tokenizer
         self.lm, self.flow, self.vocoder = lm, flow, vocoder
         self.encoder, self.voices = encoder, voices
+        self.shared_lm: SpeechLM | None = None
+        self.turn: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @classmethod
     def load(
@@ -320,49 +384,96 @@ class Synthesizer:
         return self.frontend(text, Lexicon.opened(options.lexicon) if options else None)
 
     def stream(
-        self, text: str, voice: Voice | None = None, options: SpeakOptions | None = None
+        self,
+        text: str | Iterable[str],
+        voice: Voice | None = None,
+        options: SpeakOptions | None = None,
     ) -> Iterator[Audio]:
         """Speak `text` in `voice`, yielding sound as soon as it is final.
 
         Closing the iterator stops the work. With the default pace each piece is one sentence; its
         `finish_reason` tells how the language model ended it.
 
+        Args:
+            text: A text, or pieces of one as they come (token by token from a language model). A
+                sentence is spoken once it is certain to be complete; a piece that ends in a blank
+                line, and the end, say so too.
+            voice: Who speaks; by default the model's own for the language of (the first) text.
+            options: How.
+
         Raises:
             BadText: nothing in the text can be spoken, or a reading in it does not exist.
             BadInput: the voice was made for another model, or the lexicon cannot be read.
+            Cancelled: nobody waits for it any more (see `glmtts.wanted`).
         """
+        with closing(self.pieces(text, voice, options)) as pieces:
+            for piece in pieces:
+                yield piece.audio
+
+    def pieces(
+        self,
+        text: str | Iterable[str],
+        voice: Voice | None = None,
+        options: SpeakOptions | None = None,
+    ) -> "Generator[Piece]":
+        """As `stream`; each piece of sound knows the sentence it is of."""
         options = options or SpeakOptions()
-        voice = voice or self.default_voice(text)
         rng = self.lm.generator(options.sampling.seed)
         options = replace(options, sampling=self.sampling(options.sampling))
-        flow_options = replace(options.flow or self.flow_options, blocks=options.pace.blocks)
-        sentences = self._readable(text, options)  #                        text -> sentences
+        flow_options = options.flow or self.flow_options
+        if isinstance(text, str):
+            known = text, self._readable(text, options)  #                  text -> sentences
+
+            def chunks(wanted: Callable[[], bool]) -> Iterator[Chunk]:
+                yield known
+        else:
+            chunks = partial(self._arriving, text, options)
 
         def make(wanted: Callable[[], bool]) -> Iterator[Block]:
-            return self._blocks(sentences, voice, options, rng, wanted)
+            return self._blocks(chunks(wanted), voice, options, rng, wanted)
 
-        mel, wave = self.flow.stream(voice, flow_options), self.vocoder.stream()
+        openings: dict[tuple[int, ...], Any] = {}
+        streams: tuple[Any, Any] | None = None
         with Ahead(make, depth=1) as blocks:  #                             sentences -> S ids
             for block in blocks:
                 silence = torch.zeros(round(block.pause_s * self.sample_rate))
                 if not block.speech:
-                    yield Audio(silence, self.sample_rate, "stop")
+                    yield Piece(Audio(silence, self.sample_rate, "stop"), block)
                     continue
-                with at_most(max(1, torch.get_num_threads() - blocks.working)):
+                with self.turn(), at_most(max(1, torch.get_num_threads() - blocks.working)):
+                    check_wanted()
+                    if block.pace.blocks not in openings:
+                        paced = replace(flow_options, blocks=block.pace.blocks)
+                        openings[block.pace.blocks] = self.flow.open(block.voice, paced)
+                    opening = openings[block.pace.blocks]
+                    mel, wave = streams = streams or (opening.stream(), self.vocoder.stream())
                     frames = mel.push(block.tokens, last=block.last)  #     (s,) -> (f, M)
                     frames = stretched(frames, options.speed)
                     samples = wave.push(frames, last=block.last)  #         (f, M) -> (n,)
-                if block.last or samples.numel():
                     spoken = samples.float().cpu()
+                if block.last or spoken.numel():
                     sound = torch.cat([spoken, silence]) if block.last else spoken
-                    yield Audio(sound, self.sample_rate, block.finish_reason)
+                    yield Piece(Audio(sound, self.sample_rate, block.finish_reason), block)
                 if block.last:
-                    mel, wave = self.flow.stream(voice, flow_options), self.vocoder.stream()
+                    streams = None
+
+    def _arriving(
+        self, text: Iterable[str], options: SpeakOptions, wanted: Callable[[], bool]
+    ) -> "Iterator[Chunk]":
+        """Sentences of a text that comes in pieces; it may be waited for in a thread of its own."""
+        spoken = False
+        with Ahead(lambda _: whole_sentences(text), depth=16, patient=False) as arriving:
+            for chunk in arriving.until(wanted):
+                if re.search(r"[^\W_]", chunk):  # not marks alone
+                    yield chunk, self._readable(chunk, options)
+                    spoken = True
+        if not spoken and wanted():
+            raise BadText("Nothing in the text can be spoken: no words came.")
 
     def _blocks(
         self,
-        sentences: "Sequence[tuple[Sentence, Reading | None]]",
-        voice: Voice,
+        chunks: "Iterable[Chunk]",
+        voice: Voice | None,
         options: SpeakOptions,
         rng: torch.Generator,
         wanted: Callable[[], bool],
@@ -377,25 +488,39 @@ class Synthesizer:
             SpeechError: a sentence came out without any sound.
             Cancelled: `wanted()` has become false.
         """
-        prompt = voice.prompt
-        for sentence, reading in sentences:
-            if reading is None:
-                yield Block([], sentence.pause_s, last=True, speech=False)
-                continue
-            text_ids = reading.ids  #                                       sentence -> (T,)
-            prompt = prompt.before(len(text_ids), self.manifest.history_tokens)
-            heard = self.audible(prompt, voice, sentence.text)
-            tokens = self._tokens(reading, heard, options, rng, wanted)  #  (T,) -> S ids
-            spoken: list[int] = []
-            for block, last in options.pace.cut(while_wanted(tokens, wanted)):
-                spoken += block
-                reason = tokens.finish_reason if last else None
-                yield Block(block, sentence.pause_s, last=last, finish_reason=reason)
-            if self.manifest.history_tokens:
-                prompt = prompt.extended(text_ids, spoken, limit=None)
+        prompt, count = Prompt(), 0
+        for text, sentences in chunks:
+            if voice is None:
+                voice = self.default_voice(text)
+            prompt = prompt if count else voice.prompt
+            for sentence, reading in sentences:
+                pace = options.pace.of(count)
+                if reading is None:
+                    yield Block([], sentence, voice, pace, last=True, speech=False)
+                    continue
+                count += 1
+                text_ids = reading.ids  #                                   sentence -> (T,)
+                prompt = prompt.before(len(text_ids), self.manifest.history_tokens)
+                heard = self.audible(prompt, voice, sentence.text)
+                tokens = self._tokens(reading, heard, options.sampling, pace, rng, wanted)
+                spoken: list[int] = []
+                with closing(tokens):
+                    for block, last in pace.cut(while_wanted(tokens, wanted)):  # (T,) -> S ids
+                        spoken += block
+                        reason = tokens.finish_reason if last else None
+                        done = tuple(spoken) if last else ()
+                        yield Block(
+                            block, sentence, voice, pace,
+                            last=last, finish_reason=reason, utterance=done,
+                        )  # fmt: skip
+                if self.manifest.history_tokens:
+                    prompt = prompt.extended(text_ids, spoken, limit=None)
 
     def speak(
-        self, text: str, voice: Voice | None = None, options: SpeakOptions | None = None
+        self,
+        text: str | Iterable[str],
+        voice: Voice | None = None,
+        options: SpeakOptions | None = None,
     ) -> Audio:
         """Speak `text` in `voice`: all of `stream`, joined.
 
@@ -430,19 +555,21 @@ class Synthesizer:
         self,
         reading: "Reading",
         prompt: Prompt,
-        options: SpeakOptions,
+        sampling: Sampling,
+        pace: Pace,
         rng: torch.Generator,
         wanted: Callable[[], bool],
-    ) -> "Generation | FinishedTokens":
+    ) -> Tokens:
         """Speech tokens: one by one when sound must start early, else checked and retried first."""
-        if options.pace.blocks:
-            return self.lm.generate(reading.ids, prompt, options.sampling, rng=rng)
+        lm: SpeechLM = self.shared_lm or self.lm
+        if pace.blocks:
+            return lm.generate(reading.ids, prompt, sampling, rng=rng)
 
         def misread(tokens: Sequence[int]) -> float:
             return self.proofreader.misread(tokens, reading.phonemes) if self.proofreader else 0.0
 
-        tokens, reason = self.lm.generate_checked(
-            reading.ids, prompt, options.sampling, rng=rng, misread=misread, wanted=wanted
+        tokens, reason = lm.generate_checked(
+            reading.ids, prompt, sampling, rng=rng, misread=misread, wanted=wanted
         )
         if not tokens:
             raise SpeechError("The model gave no sound for a sentence. Try another seed or voice.")
@@ -457,23 +584,46 @@ class Synthesizer:
         return Prompt() if unfit or length > self.manifest.prompt_tokens else prompt
 
 
+Chunk = tuple[str, "list[tuple[Sentence, Reading | None]]"]
+"""A text and its sentences with what is said in each (None: a pause alone)."""
+
+
 @dataclass(frozen=True)
 class Block:
     """What the language model hands to the flow at once.
 
     Attributes:
         tokens: (s,) speech tokens, perhaps none.
-        pause_s: Silence behind the sentence.
+        sentence: What they are part of.
+        voice: Who speaks it.
+        pace: How it is cut.
         last: The sentence ends here.
         speech: False for a pause alone.
         finish_reason: How the sentence ended, with `last`.
+        utterance: (S,) all speech tokens of the sentence, with `last`.
     """
 
     tokens: list[int]
-    pause_s: float
+    sentence: Sentence
+    voice: Voice
+    pace: Pace
     last: bool
     speech: bool = True
     finish_reason: str | None = None
+    utterance: tuple[int, ...] = ()
+
+    @property
+    def pause_s(self) -> float:
+        """Silence behind the sentence."""
+        return self.sentence.pause_s if self.last else 0.0
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Sound, and what it is made of."""
+
+    audio: Audio
+    block: Block
 
 
 @dataclass(frozen=True)
@@ -541,13 +691,20 @@ class TextReader:
         return self.tokenizer.encode(as_written(normalise(text)) + " ")
 
 
-class FinishedTokens(list[int]):
+class FinishedTokens(Iterator[int]):
     """A whole sentence of speech tokens, and how it ended."""
 
-    def __init__(self, tokens: Sequence[int], finish_reason: str) -> None:
+    def __init__(self, tokens: Sequence[int], finish_reason: Finish) -> None:
         """Hold both."""
-        super().__init__(tokens)
-        self.finish_reason = finish_reason
+        self._tokens = iter(tokens)
+        self.finish_reason: Finish | None = finish_reason
+
+    def __next__(self) -> int:
+        """The next token."""
+        return next(self._tokens)
+
+    def close(self) -> None:
+        """Nothing to give up."""
 
 
 def stretched(mel: Tensor, speed: float) -> Tensor:

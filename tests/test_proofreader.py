@@ -89,3 +89,12 @@ def test_what_was_left_out_takes_its_neighbourhood_down(proofreader: Proofreader
     assert min(clear) < 0.1
     assert max(clear) > 0.9
     assert proofreader.clarity(spoken("ni3")[:1], PHONEMES) == [0.0]
+
+
+def test_each_phoneme_is_found_where_it_is_said(proofreader: Proofreader) -> None:
+    tokens = [0, 0, 0, *spoken("ni3"), 0, 0, *spoken("hao3"), 0, 0, 0, 0]
+    spans = proofreader.spans(tokens, PHONEMES)
+    assert spans == [(2, 5), (5, 8), (8, 11), (11, 14)]
+    assert proofreader.spans([1], PHONEMES) == []
+    assert proofreader.spans([], PHONEMES) == []
+    assert proofreader.spans(tokens, []) == []

@@ -45,6 +45,12 @@ _LATIN = {
 _UNITS = "ft|in|lbs?|oz|mins?|hrs?|secs?|mi|yds?|kg|km|cm|mm|mph|gal|tsp|tbsp|sq"
 
 
+def is_abbreviation(word: str) -> bool:
+    """Whether a full stop behind `word` (given without it) need not end a sentence."""
+    tables = (_BEFORE_NAMES, _BEFORE_NUMBERS, _ANYWHERE, _LATIN)
+    return any(word in table for table in tables) or bool(re.fullmatch(f"St|{_UNITS}", word))
+
+
 def _any(names: dict[str, str]) -> str:
     return "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
 

@@ -1,0 +1,185 @@
+"""Streams: text in pieces, seams, and an end at any moment."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from glmtts.audio import Audio, log_mel
+from glmtts.errors import BadText, Cancelled
+from glmtts.flow import FlowOptions
+from glmtts.sampling import Sampling
+from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer
+from glmtts.text.pieces import SentenceFeed, whole_sentences
+from glmtts.wanted import until
+from tests import tiny
+
+QUICK = SpeakOptions(sampling=Sampling(seed=1, retries=0), flow=FlowOptions(steps=2))
+
+
+@pytest.fixture(scope="module")
+def synth(tmp_path_factory: pytest.TempPathFactory) -> Synthesizer:
+    folder = tiny.build(tmp_path_factory.mktemp("tiny"))
+    return Synthesizer.load(folder, device="cpu", voices=folder / "stored")
+
+
+def letters(text: str) -> Iterator[str]:
+    yield from text
+
+
+# ----- where a text in pieces may be cut ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("今天天气很好。我们去公园吧！", ["今天天气很好。", "我们去公园吧！"]),
+        ("他说：“我不想去了。”然后就走了。", ["他说：“我不想去了。”", "然后就走了。"]),
+        (
+            "The value is 3.14 today, Mr. Smith said. He was right, wasn't he? Yes he was indeed.",
+            ["The value is 3.14 today, Mr. Smith said.", " He was right, wasn't he?",
+             " Yes he was indeed."],
+        ),
+        ("好。我们现在就出发去北京吧。", ["好。我们现在就出发去北京吧。"]),  # too short alone
+        ("It costs approx. five pounds or so.", ["It costs approx. five pounds or so."]),
+        ("用量如下[yong4 liang4 ru2 xia4]。先吃这个药吧", ["用量如下[yong4 liang4 ru2 xia4]。",
+                                                "先吃这个药吧"]),
+        ("<speak>今天天气好。明天好。</speak>", ["<speak>今天天气好。明天好。</speak>"]),
+    ],
+)  # fmt: skip
+def test_letters_come_out_as_sentences(text: str, expected: list[str]) -> None:
+    assert list(whole_sentences(letters(text))) == expected
+    assert "".join(whole_sentences([text])) == text
+
+
+def test_a_blank_line_lets_go_of_what_is_held() -> None:
+    feed = SentenceFeed()
+    assert feed.push("你好") == ""
+    assert feed.held == "你好"
+    assert feed.flush() == "你好"
+    assert feed.held == ""
+    assert list(whole_sentences(["好的\n\n", "再见"])) == ["好的\n\n", "再见"]
+
+
+def test_text_without_any_end_is_cut_in_time() -> None:
+    parts = list(whole_sentences(letters("word " * 1_000)))
+    assert len(parts) >= 2
+    assert "".join(parts) == "word " * 1_000
+    assert all(part.endswith("word ") for part in parts)
+
+
+# ----- speaking it --------------------------------------------------------------------------------
+
+
+def test_a_text_in_pieces_sounds_like_its_sentences(synth: Synthesizer) -> None:
+    text = "你好世界你好世界。你好你好世界，世界你好！"
+    voice = synth.voice("mei")
+    whole = synth.speak(text, voice, QUICK)
+    assert torch.equal(synth.speak(letters(text), voice, QUICK).samples, whole.samples)
+    assert torch.equal(synth.speak([text[:5], text[5:]], None, QUICK).samples, whole.samples)
+
+
+def test_sound_comes_while_the_text_is_still_being_written(synth: Synthesizer) -> None:
+    more, heard = threading.Event(), threading.Event()
+
+    def writing() -> Iterator[str]:
+        yield "你好世界你好世界。你"
+        assert more.wait(20)
+        yield "好世界你好世界。"
+
+    stream = synth.stream(writing(), options=QUICK)
+    assert next(stream).seconds > 0  # the writer has not gone on yet
+    heard.set()
+    more.set()
+    assert len(list(stream)) == 1
+
+
+def test_nothing_speakable_in_any_piece_is_refused(synth: Synthesizer) -> None:
+    with pytest.raises(BadText, match="can be spoken"):
+        synth.speak(["。", "🙂\n\n", ""], options=QUICK)
+    assert synth.speak(["🙂\n\n", "你好世界"], options=QUICK).seconds > 0
+    with pytest.raises(BadText, match="zhang9"):
+        synth.speak(["长[zhang9]\n\n"], options=QUICK)
+
+
+def test_closing_does_not_wait_for_who_writes_the_text(synth: Synthesizer) -> None:
+    never = threading.Event()
+
+    def writing() -> Iterator[str]:
+        yield "你好世界你好世界。你"
+        never.wait(30)
+
+    stream = synth.stream(writing(), options=QUICK)
+    next(stream)
+    started = time.monotonic()
+    stream.close()  # pyright: ignore[reportAttributeAccessIssue]
+    assert time.monotonic() - started < 1.0
+    never.set()
+
+
+def test_work_nobody_wants_stops_in_the_middle_of_a_block(synth: Synthesizer) -> None:
+    wanted = [True]
+    velocity = synth.flow.velocity
+
+    def counted(*args: object, **options: object) -> torch.Tensor:
+        steps.append(1)
+        wanted[0] = len(steps) < 3
+        return velocity(*args, **options)  # pyright: ignore
+
+    steps: list[int] = []
+    options = replace(QUICK, flow=FlowOptions(steps=50))
+    before = threading.active_count()
+    synth.flow.velocity = counted  # type: ignore[method-assign]
+    try:
+        with until(lambda: wanted[0]), pytest.raises(Cancelled):
+            synth.speak("你好世界", options=options)
+    finally:
+        del synth.flow.velocity  # type: ignore[attr-defined]
+    assert len(steps) == 3
+    assert threading.active_count() == before
+
+
+# ----- paces --------------------------------------------------------------------------------------
+
+
+def test_a_quick_start_speaks_the_first_sentence_in_blocks_alone(synth: Synthesizer) -> None:
+    text = "你好世界你好世界你好世界。你好你好世界，世界你好！"
+    options = replace(QUICK, pace=Pace.quick_start(4, 8))
+    pieces = list(synth.pieces(text, options=options))
+    first = [piece for piece in pieces if piece.block.sentence is pieces[0].block.sentence]
+    assert len(first) > 1
+    assert len(pieces) == len(first) + 1
+    assert [piece.block.last for piece in pieces[-2:]] == [True, True]
+    assert len(pieces[-1].block.utterance) * 960 == len(pieces[-1].audio.samples)
+
+
+def test_seams_are_no_rougher_than_the_rest_and_nothing_is_lost(synth: Synthesizer) -> None:
+    """Streamed in blocks against the same block attention at once: equal, up to rounding."""
+    voice, spec = synth.voice("mei"), synth.manifest.audio
+    tokens = torch.randint(
+        0, tiny.CODES, (90,), generator=torch.Generator().manual_seed(3)
+    ).tolist()
+    options = FlowOptions(steps=2, blocks=(6, 10, 20))
+    whole = synth.vocoder.decode(synth.flow.sample(tokens, voice, options))
+    mel, wave = synth.flow.stream(voice, options), synth.vocoder.stream()
+    parts, seams = [], []
+    for start in range(0, 90, 7):
+        last = start + 7 >= 90
+        frames = mel.push(tokens[start : start + 7], last=last)
+        parts.append(wave.push(frames, last=last))
+        seams.append(sum(map(len, parts)) // spec.hop_length)
+    streamed = torch.cat(parts)
+    assert streamed.shape == whole.shape
+    distance = (log_mel(streamed, spec) - log_mel(whole, spec)).abs().mean(-1)
+    at_seams = torch.stack([distance[max(0, s - 2) : s + 2].mean() for s in seams[:-1] if s])
+    assert float(at_seams.mean()) <= float(distance.mean()) + 1e-3
+    end = spec.sample_rate * 3 // 10
+    assert torch.allclose(streamed[-end:], whole[-end:], atol=1e-3)
+
+
+def test_a_stream_joined_is_one_audio(synth: Synthesizer) -> None:
+    parts = list(synth.stream("你好世界。", options=replace(QUICK, pace=Pace.growing(4))))
+    assert Audio.concat(parts).finish_reason == parts[-1].finish_reason
