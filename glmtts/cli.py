@@ -74,6 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @click.option("--play", is_flag=True, help="Play on the loudspeaker; writes no file without -o.")
 @click.option("--seed", type=int, help="The same seed speaks the same way.")
 @click.option("--speed", type=float, default=1.0, show_default=True, help="2 is twice as fast.")
+@click.option(
+    "--emotion",
+    type=click.Choice(["neutral", "happy", "sad", "angry", "surprised"]),
+    help="How it is said, by models that learnt it; [happy] in the text does it for what follows.",
+)
 @click.option("--steps", type=int, help="Steps of the flow; more is slower and cleaner.")
 @LEXICON
 @MODEL

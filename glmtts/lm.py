@@ -56,6 +56,7 @@ class LMConfig:
         align_head: Query head that is trained to look at the text being spoken, or None.
         silence_ids: Speech tokens that are silence, for the runaway guard.
         dropout: Share dropped of what enters the residual stream, in training only.
+        styles: Styles and laughs it was trained to obey tags for (`glmtts.text.styles`).
     """
 
     speech_start: int
@@ -81,6 +82,7 @@ class LMConfig:
     align_head: int | None = None
     silence_ids: tuple[int, ...] = ()
     dropout: float = 0.0
+    styles: tuple[str, ...] = ()
 
     @property
     def llama(self) -> LlamaConfig:

@@ -39,6 +39,7 @@ from glmtts.text.lexicon import Lexicon
 from glmtts.text.normalize import normalise
 from glmtts.text.pieces import whole_sentences
 from glmtts.text.readings import is_mandarin
+from glmtts.text.styles import NEUTRAL, STYLES
 from glmtts.text.tokenizer import TextTokenizer
 from glmtts.text.written import as_written
 from glmtts.vocoder import Vocoder
@@ -109,6 +110,8 @@ class SpeakOptions:
         pace: Whole sentences or blocks.
         speed: 1 = as the model speaks, 2 = twice as fast; the pitch stays.
         lexicon: The user's words and their readings, or a file of them, read again when it changes.
+        style: How sentences without a tag of their own (`[happy] …`) are said, a name of
+            `glmtts.text.styles.STYLES`; None or "neutral": as the model speaks.
         phonemes: What the language model is given as phonemes: "off" (text alone), "auto"
             (polyphones and rare Hanzi), "all"; None = what it was made for. Readings that the text
             or the lexicon gives are phonemes always.
@@ -120,13 +123,16 @@ class SpeakOptions:
     speed: float = 1.0
     lexicon: Lexicon | str | Path | None = None
     phonemes: Policy | None = None
+    style: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a speed no one can follow.
+        """Refuse a speed no one can follow, and a style no one knows.
 
         Raises:
-            BadInput: the speed is not within 0.25 .. 4.
+            BadInput: the speed is not within 0.25 .. 4, or there is no such style.
         """
+        if self.style not in (None, NEUTRAL, *STYLES):
+            raise BadInput(f"No style {self.style!r}. Known: {', '.join((*STYLES, NEUTRAL))}.")
         if not 0.25 <= self.speed <= 4.0:
             raise BadInput(f"Speed {self.speed} is not possible. Expected 0.25 to 4 (1 = normal).")
 
@@ -381,7 +387,16 @@ class Synthesizer:
         return [sentence.text for sentence in self._read(text, options) if sentence.text]
 
     def _read(self, text: str, options: SpeakOptions | None) -> list[Sentence]:
-        return self.frontend(text, Lexicon.opened(options.lexicon) if options else None)
+        sentences = self.frontend(text, Lexicon.opened(options.lexicon) if options else None)
+        if options is None or options.style in (None, NEUTRAL):
+            return sentences
+        if options.style not in self.lm.config.styles:
+            known = ", ".join(self.lm.config.styles) or "none"
+            raise BadInput(
+                f"This model does not speak {options.style!r} at will; it knows {known}. Leave "
+                "the style out, or clone a clip that is spoken so."
+            )
+        return [replace(s, style=s.style or options.style) for s in sentences]
 
     def stream(
         self,
@@ -530,6 +545,12 @@ class Synthesizer:
         """
         return Audio.concat(list(self.stream(text, voice, options)))
 
+    def reader(self, policy: Policy | None = None) -> "TextReader":
+        """What turns sentences into text ids for this model."""
+        return TextReader(
+            self.text_tokenizer, self.manifest.phonemes, policy, self.lm.config.styles
+        )
+
     def _readable(
         self, text: str, options: SpeakOptions
     ) -> list[tuple[Sentence, "Reading | None"]]:
@@ -537,7 +558,7 @@ class Synthesizer:
 
         Those (of signs no dictionary reads) that have no ids are left out.
         """
-        reader = TextReader(self.text_tokenizer, self.manifest.phonemes, options.phonemes)
+        reader = self.reader(options.phonemes)
         sentences = self._read(text, options)
         readable: list[tuple[Sentence, Reading | None]] = []
         for sentence in sentences:
@@ -642,11 +663,13 @@ class TextReader:
         tokenizer: Of the model.
         phonemes: The model learnt units, mostly as phonemes; else text as the official model.
         policy: Which units are phonemes; None: all or none of them, as the model learnt.
+        styles: Tags that the model obeys; others are left out.
     """
 
     tokenizer: TextTokenizer
     phonemes: bool
     policy: Policy | None = None
+    styles: Sequence[str] = ()
 
     def read(self, sentence: Sentence) -> Reading:
         """Read one sentence.
@@ -656,6 +679,9 @@ class TextReader:
         """
         if self.phonemes and not sentence.said:
             raise BadText(f"Nothing in the text can be spoken: {sentence.text[:40]!r}.")
+        if unknown := sentence.tags.difference(self.styles):
+            log.warning("This model does not know [%s]; it is left out.", "], [".join(unknown))
+            sentence = sentence.without(unknown)
         policy = self.policy or ("all" if self.phonemes else "off")
         ids = encode(sentence, self.tokenizer, policy, written=not self.phonemes)
         return Reading(ids, sentence.phonemes if self.phonemes else [])

@@ -205,3 +205,24 @@ def test_readings_and_lexicons_reach_the_language_model(
         synth.speak("长[chang9]", options=QUICK)
     with pytest.raises(BadInput, match="Cannot read the lexicon"):
         synth.speak("好", options=replace(QUICK, lexicon=tmp_path / "none.tsv"))
+
+
+def test_a_style_is_obeyed_by_models_that_learnt_it(
+    synth: Synthesizer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(BadInput, match="No style 'merry'"):
+        SpeakOptions(style="merry")
+    with pytest.raises(BadInput, match="it knows none"):
+        synth.speak("你好", options=SpeakOptions(style="happy"))
+    plain = synth.reader().read(synth.frontend("你好")[0]).ids
+    assert synth.reader().read(synth.frontend("[happy]你好")[0]).ids == plain
+    assert "does not know [happy]; it is left out" in caplog.text
+
+    monkeypatch.setattr(synth.lm, "config", replace(synth.lm.config, styles=("happy",)))
+    styled = synth.reader().read(synth.frontend("[happy]你好")[0]).ids
+    assert styled[-len(plain) :] == plain
+    assert synth.text_tokenizer.decode(styled[: -len(plain)]) == "[happy]"
+    seed = Sampling(seed=3)
+    tagged = synth.speak("[happy]你好", options=SpeakOptions(sampling=seed))
+    asked = synth.speak("你好", options=SpeakOptions(sampling=seed, style="happy"))
+    assert torch.equal(tagged.samples, asked.samples)

@@ -41,6 +41,8 @@ class Request:
     play: bool = False
     seed: int | None = None
     speed: float = 1.0
+    emotion: str | None = None
+    """How it is said, see `glmtts.text.styles`; None: as the model speaks."""
     lexicon: Path | None = None
     """A file of words and their readings."""
     steps: int | None = None
@@ -129,6 +131,7 @@ def speak_options(request: Request) -> SpeakOptions:
     return SpeakOptions(
         sampling=Sampling(seed=request.seed),
         speed=request.speed,
+        style=request.emotion,
         lexicon=Lexicon.load(request.lexicon) if request.lexicon else None,
     )
 

@@ -31,6 +31,7 @@ from glmtts.errors import BadInput
 from glmtts.speaker import SpeakerEncoder
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads, ctc_align
 from glmtts.text.phonemes import CTC_CLASS
+from glmtts.text.styles import tag
 
 T = TypeVar("T")
 CLIPS_PER_SHARD = 1_000
@@ -71,6 +72,8 @@ def _audio_shard(job: tuple[Path, Path, int, list[Utterance], AudioSpec]) -> Non
         samples = samples[: len(samples) // spec.samples_per_token * spec.samples_per_token]
         pcm = np.clip(np.round(samples * 32767.0), -32768, 32767).astype(np.int16)
         units = tuple((surface, tuple(phones)) for surface, phones in corpus_units(asdict(record)))
+        if record.style:  # the language model reads it in front of the text
+            units = ((tag(record.style), ()), *units)
         seconds = len(pcm) / spec.sample_rate
         clips.append(Clip(record.file, record.lang, record.speaker, record.text, units, seconds))
         arrays["audio"].append(pcm)

@@ -18,6 +18,7 @@ from glmtts.data.shards import MEL_HIGH, MEL_LOW, Clip, Corpus
 from glmtts.errors import BadInput
 from glmtts.lm import LMBatch, LMConfig
 from glmtts.text import hybrid
+from glmtts.text.styles import TAGS
 
 
 class UnitEncoder(Protocol):
@@ -263,8 +264,10 @@ class LMBatches:
         speech = self.corpus.array("tokens", index)[kept]
         alignment = np.where(alignment < before + size, alignment - before, -1)[kept]
         mark = "。" if self.corpus.clips[index].lang == "zh" else "."
+        style = [unit for unit in units[:1] if unit[0] in TAGS]
         ids, phonemes = self.tokenizer.encode_units(
-            [*units[first : last + 1], (mark, ())], [*as_phonemes[first : last + 1], False]
+            [*style, *units[first : last + 1], (mark, ())],
+            [*([False] * len(style)), *as_phonemes[first : last + 1], False],
         )
         spoken = np.full(len(speech), -1)
         if self.model.align_layer is not None:

@@ -51,6 +51,7 @@ class Utterance:
         speed: Tempo the teacher was asked for.
         pinyin: One toned syllable (5 = neutral) for each Hanzi, in order; None for English.
         phonemes: The teacher's own symbols.
+        style: The manner it is spoken in (`glmtts.text.styles`), empty for neutral.
     """
 
     file: str
@@ -62,6 +63,7 @@ class Utterance:
     speed: float = 1.0
     pinyin: tuple[str, ...] | None = None
     phonemes: str = ""
+    style: str = ""
 
     @property
     def id(self) -> str:

@@ -12,11 +12,11 @@ the end. Where the normaliser would rewrite such a character, a private one stan
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from glmtts.errors import BadText
-from glmtts.text import g2p, hybrid, markup
+from glmtts.text import g2p, hybrid, markup, styles
 from glmtts.text.hybrid import Policy
 from glmtts.text.lexicon import Lexicon
 from glmtts.text.marked import Marked
@@ -82,17 +82,32 @@ class Sentence:
         said: Its units in order. A sentence without any is a pause alone.
         pause_s: Silence asked for after it, in seconds.
         rewritings: What the normaliser changed.
+        style: The manner it is said in (`styles.STYLES`), or None.
     """
 
     text: str
     said: tuple[Said, ...] = ()
     pause_s: float = 0.0
     rewritings: tuple[Rewriting, ...] = ()
+    style: str | None = None
 
     @property
     def units(self) -> list[Unit]:
         """Surfaces and phoneme tokens."""
         return [item.unit for item in self.said]
+
+    @property
+    def tags(self) -> set[str]:
+        """Styles and laughs that are asked for."""
+        surfaces = {item.unit.surface for item in self.said}
+        tags = {self.style} if self.style else set[str]()
+        return tags | ({styles.LAUGHTER} if styles.tag(styles.LAUGHTER) in surfaces else set())
+
+    def without(self, tags: Collection[str]) -> "Sentence":
+        """The same words without those styles and laughs."""
+        unwanted = {styles.tag(name) for name in tags}
+        said = tuple(item for item in self.said if item.unit.surface not in unwanted)
+        return replace(self, said=said, style=None if self.style in tags else self.style)
 
     @property
     def phonemes(self) -> list[str]:
@@ -146,8 +161,7 @@ class Frontend:
             found = list(self._sentences(stretch, text, lang))
             if stretch.pause_s:
                 last = found.pop() if found else Sentence("")
-                paused = Sentence(last.text, last.said, stretch.pause_s, last.rewritings)
-                found.append(paused)
+                found.append(replace(last, pause_s=stretch.pause_s))
             sentences += found
         if not any(sentence.said for sentence in sentences):
             raise BadText(
@@ -186,7 +200,8 @@ class Frontend:
                     else:
                         line.add(char, [place], forced)
             rewritings = tuple(_rewritings(spans, places, stretch))
-            yield Sentence(line.text, tuple(line.said(stretch)), rewritings=rewritings)
+            said = tuple(line.said(stretch))
+            yield Sentence(line.text, said, rewritings=rewritings, style=stretch.style)
 
     def _normalised(
         self, stretch: Marked, hint: Lang
@@ -355,6 +370,9 @@ def encode(
         if units and units[-1].phonemes:  # a model of sentences wants to see an end
             units.append(Unit("。" if sentence.is_chinese else "."))
             chosen.append(False)
+        if sentence.style:
+            units.insert(0, Unit(styles.tag(sentence.style)))
+            chosen.insert(0, False)
         return tokenizer.encode_units(units, chosen)[0]
     text, done = "", 0
     tokens: dict[str, str] = {}
@@ -373,4 +391,6 @@ def encode(
         text += sentence.text[done : item.start] + stand_in
         done = stop
     text = as_written(text + sentence.text[done:], mandarin=sentence.is_chinese)
+    if sentence.style:
+        text = styles.tag(sentence.style) + text
     return tokenizer.encode("".join(tokens.get(char, char) for char in text))

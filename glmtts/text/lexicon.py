@@ -134,7 +134,7 @@ class Lexicon:
         words = self._words  # the same ones to the end, whatever is reloaded meanwhile
         if not words.lengths:
             return stretch
-        marked = Marked(pause_s=stretch.pause_s, lang=stretch.lang)
+        marked = Marked(pause_s=stretch.pause_s, lang=stretch.lang, style=stretch.style)
         text = stretch.text
         folded = _folded(text)
         done = place = 0

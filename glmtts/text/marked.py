@@ -22,6 +22,7 @@ class Marked:
         forced: For each the reading it has been given, the same object for all of a word; or None.
         pause_s: Silence after it, in seconds.
         lang: "zh" or "en" where it is declared; counts only where no letter tells.
+        style: The manner it is said in (`styles.STYLES`), or None.
     """
 
     chars: list[str] = field(default_factory=list[str])
@@ -29,6 +30,7 @@ class Marked:
     forced: list[Forced | None] = field(default_factory=list[Forced | None])
     pause_s: float = 0.0
     lang: str = ""
+    style: str | None = None
 
     @property
     def text(self) -> str:

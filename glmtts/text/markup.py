@@ -1,13 +1,14 @@
 """Text with readings and SSML in it, to plain text that knows what is forced. Read `parse` first.
 
 Readings stand in brackets behind what they are for, 真长[zhǎng]啊, 银行[yin2 hang2], read[R EH1 D],
-or as phoneme tokens in its place, 真<|ZH|><|ANG3|>啊. SSML is a whole document, `<speak>…</speak>`,
-or `<phoneme>`, `<say-as>`, `<sub>` and `<break>` in plain text.
+or as phoneme tokens in its place, 真<|ZH|><|ANG3|>啊. Styles and laughs are tags, [happy]
+(`styles`). SSML is a whole document, `<speak>…</speak>`, or `<phoneme>`, `<say-as>`, `<sub>` and
+`<break>` in plain text.
 """
 
 import re
 
-from glmtts.text import readings, ssml
+from glmtts.text import readings, ssml, styles
 from glmtts.text.marked import Marked
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -26,14 +27,14 @@ def parse(text: str) -> list[Marked]:
         text: What a user wrote, in SSML as a whole (`<speak>…`) or in part, or none.
 
     Returns:
-        Stretches of text, cut where there is a pause.
+        Stretches of text, cut where there is a pause or a style begins.
 
     Raises:
         BadText: a reading that does not exist (the message names the nearest), or SSML that is
             malformed (it names line and column) or asks for what is not supported.
     """
     text = _SURROGATE.sub("\ufffd", text)
-    return [with_readings(stretch) for stretch in ssml.parse(text)]
+    return [with_readings(stretch) for stretch in styles.cut(ssml.parse(text))]
 
 
 def with_readings(stretch: Marked) -> Marked:
@@ -43,7 +44,7 @@ def with_readings(stretch: Marked) -> Marked:
         BadText: a reading does not exist, or is longer than what it is for.
     """
     text = stretch.text
-    marked = Marked(pause_s=stretch.pause_s, lang=stretch.lang)
+    marked = Marked(pause_s=stretch.pause_s, lang=stretch.lang, style=stretch.style)
     done = 0
     for match in _READING.finditer(text):
         marked.copy(stretch, done, match.start())

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from glmtts.data.shards import Clip, Corpus, dequantise_mel, read_clips
 from glmtts.errors import BadInput, BadText
-from glmtts.synthesizer import Synthesizer, TextReader
+from glmtts.synthesizer import Synthesizer
 from glmtts.text.readings import is_mandarin
+from glmtts.text.styles import STYLES, style_of
 from glmtts.voice import Prompt, Turn, Voice
 
 
@@ -82,7 +83,7 @@ class Cases:
         self.lines = read_lines(source)
         self.synthesizer, self.seed = synthesizer, seed
         self.voiceless, self.longest = voiceless, longest
-        self.reader = TextReader(synthesizer.text_tokenizer, synthesizer.manifest.phonemes)
+        self.reader = synthesizer.reader()
         self.clips = Corpus(voices) if voices else None
         library = [] if voices else synthesizer.voices.describe()
         self.names = [v["name"] for v in library if not v["problem"] and v["bundled"]]
@@ -117,25 +118,29 @@ class Cases:
         if line.clip is not None and self.synthesizer.manifest.phonemes:
             units = line.clip.units
             ids, _ = self.synthesizer.text_tokenizer.encode_units(units, [True] * len(units))
-            found = [(line.text, ids, [p for _, phonemes in units for p in phonemes])]
+            phonemes = [p for _, phonemes in units for p in phonemes]
+            found = [(line.text, ids, phonemes, style_of(units))]
         else:
-            found: list[tuple[str, list[int], list[str]]] = []
+            found: list[tuple[str, list[int], list[str], str | None]] = []
             for sentence in self.synthesizer.frontend(line.text):
+                if line.style in STYLES and not sentence.style:
+                    sentence = replace(sentence, style=line.style)
                 try:
                     reading = self.reader.read(sentence)
                 except BadText:
                     continue
-                found.append((sentence.text, reading.ids, reading.phonemes))
+                style = sentence.style or next(iter(sentence.tags), line.style)
+                found.append((sentence.text, reading.ids, reading.phonemes, style))
         found = [item for item in found if 0 < len(item[1]) <= self.longest]
         if not found:
             return None
-        text, ids, phonemes = found[int(rng.integers(len(found)))]
+        text, ids, phonemes, style = found[int(rng.integers(len(found)))]
         language = "zh" if is_mandarin(text) else "en"
         voice = self._voice(line, language, rng)
         heard = self.synthesizer.audible(voice.prompt, voice, text)
         if rng.random() < self.voiceless:
             heard = Prompt()
-        return Case(text, language, tuple(ids), tuple(phonemes), voice, heard, line.style)
+        return Case(text, language, tuple(ids), tuple(phonemes), voice, heard, style)
 
     def _voice(self, line: Line, language: str, rng: np.random.Generator) -> Voice:
         if line.voice:

@@ -15,6 +15,7 @@ from glmtts.data.lm_batches import LMBatches, TextMix, silence_tokens
 from glmtts.data.shards import Corpus
 from glmtts.lm import LMBatch, LMConfig, TextToSpeechTokens
 from glmtts.speech_tokenizer import SpeechTokenizer
+from glmtts.text.styles import TAGS
 from glmtts.text.tokenizer import TextTokenizer
 from glmtts.train.common import EMA, adamw, require, set_lr, setup, warmup_cosine
 from glmtts.voice import Prompt
@@ -125,6 +126,10 @@ def main(config: Config) -> None:
         if not built.silence_ids and corpus.holds("mel"):
             built = replace(built, silence_ids=silence_tokens(corpus))
         model = TextToSpeechTokens(built)
+    # What the clips' tags ask for is what the model can be asked for from now on.
+    tags = {surface[1:-1] for clip in corpus for surface, _ in clip.units if surface in TAGS}
+    styles = tuple(sorted(tags.union(model.config.styles)))
+    model.config = replace(model.config, styles=styles)
     near = None
     if config.codebook:
         codes = checkpoint.load(SpeechTokenizer, config.codebook).quantizer.weight.detach()

@@ -345,3 +345,35 @@ def test_embeddings_start_from_the_codebook(home: Path) -> None:
     table = after[start : start + len(codes)]
     assert (table[0] - table[1]).norm() < 0.2 * (table[0] - table[2]).norm()
     assert float(table.std()) == pytest.approx(0.05, rel=0.3)
+
+
+def write_styled_clips(folder: Path, count: int) -> None:
+    write_clips(folder / "plain", count)
+    plain = Corpus(folder / "plain")
+    clips = [replace(c, units=(("[sad]", ()), *c.units)) for c in plain]
+    arrays = {n: [plain.array(n, i) for i in range(count)] for n in ("tokens", "alignment")}
+    write_shard(folder / "styled", 0, clips, arrays)
+
+
+def test_a_model_knows_the_styles_of_its_clips(home: Path, tmp_path: Path):
+    write_styled_clips(tmp_path, 60)
+    data = str(tmp_path / "styled")
+    stage.main(config(home, tmp_path / "run", data=data, valid="", steps=1, save_every=1))
+    left = checkpoint.load(TextToSpeechTokens, tmp_path / "run" / "lm")
+    assert left.config.styles == ("sad",)
+    # Another training, on neutral clips, leaves it what it knows.
+    init = tmp_path / "run" / "lm"
+    stage.main(config(home, tmp_path / "more", init=init, valid="", steps=1, save_every=1))
+    left = checkpoint.load(TextToSpeechTokens, tmp_path / "more" / "lm")
+    assert left.config.styles == ("sad",)
+
+
+def test_a_few_words_of_a_clip_keep_its_style(home: Path, tmp_path: Path):
+    write_styled_clips(tmp_path, 60)
+    tokenizer = TextTokenizer.load(home / "tokenizer")
+    source = LMBatches(
+        Corpus(tmp_path / "styled"), tokenizer, stage.with_ids(config(home, home).model, tokenizer),
+        rows=3, row_length=96, fragment_share=1.0, prompt_share=0.0,
+    )  # fmt: skip
+    for one in documents(source.batch(0), source.model):
+        assert tokenizer.decode(one["text"]).startswith("[sad]")
