@@ -13,7 +13,7 @@ from glmtts.audio import Audio, AudioSpec
 from glmtts.cloning import prepared
 from glmtts.errors import BadText
 from glmtts.synthesizer import Block, Manifest, Pace, Piece, SpeakOptions
-from glmtts.text.frontend import Frontend, Sentence
+from glmtts.text.frontend import Frontend
 from glmtts.text.pieces import whole_sentences
 from glmtts.voice import Prompt, Voice
 from glmtts.voices import VoiceLibrary
@@ -72,7 +72,7 @@ class Humming:
                 self.calls.append((chunk, voice, options))
                 who = voice or self.default_voice(chunk)
                 for part in re.findall(r"[^.。!?]*\w[^.。!?]*[.。!?]*", chunk):
-                    sentence = Sentence(part.strip())
+                    sentence = self.frontend(part)[0]
                     count += 1
                     done = time.monotonic() + self.pause_s
                     while time.monotonic() < done or not self.gate.is_set():
