@@ -352,6 +352,113 @@ _stage("vocoder", "Mel to samples: spectral losses, then a multi-resolution disc
 _stage("grpo", "Let rewards shape the language model: group-relative policy optimisation.")
 
 
+OUT = click.option("-o", "--out", type=PATH, required=True, help="Folder of the run.")
+
+
+@app.group(name="eval")
+def evaluation() -> None:
+    """Measure a model, or a folder of sounds: figures, intervals, a report to listen to.
+
+    An interrupted run goes on where it stopped. Judges: `glmtts eval judges`.
+    """
+
+
+def _task(name: str, about: str, cases: str, *, needs_cases: bool, subset: str = "") -> None:
+    @evaluation.command(name, help=about)
+    @click.argument("cases", metavar=cases, type=PATH, required=needs_cases)
+    @OUT
+    @MODEL
+    @click.option("--audio", type=PATH, help="Judge the sounds CASE.wav in this folder instead.")
+    @click.option(
+        "--judge",
+        "judges",
+        multiple=True,
+        metavar="SLOT[=KIND]",
+        help="Add a judge, or another kind of one; repeatable.",
+    )
+    @click.option("--only", is_flag=True, help="No judges but those given with --judge.")
+    @click.option("--official", is_flag=True, help="The judges of published figures.")
+    @click.option("--subset", default=subset, help="zh, en or hard (seed-tts).", hidden=not subset)
+    @click.option("--seed", "seeds", type=int, multiple=True, help="Repeatable; 0 if absent.")
+    @click.option("--limit", default=0, help="Only so many cases, evenly over the list.")
+    @click.option("-v", "--voice", default="", help="Voice of cases that ask for none.")
+    @click.option("--workers", default=0, help="Processes for each judge; 0: in this one.")
+    @click.option("--players", default=24, show_default=True, help="Sounds in the report.")
+    @DEVICE
+    @JSON
+    def run(as_json: bool, **flags: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        from glmtts.commands.evaluation import run as command
+
+        summary, text = command(name, **flags)
+        if as_json:
+            _print_json(summary)
+        else:
+            click.echo(text)
+
+
+_task(
+    "seed-tts",
+    "Seed-TTS-eval: cloned voices say LIST (.lst, or the folder seedtts_testset with --subset).",
+    "LIST",
+    needs_cases=True,
+    subset="zh",
+)
+_task(
+    "emotion",
+    "Is the style heard? FOLDER is of CV3-Eval (emotion_zeroshot/zh), or a list with styles.",
+    "FOLDER",
+    needs_cases=True,
+)
+_task(
+    "laughter",
+    "Are laughs heard where they are asked for, and only there?",
+    "[LIST]",
+    needs_cases=False,
+)
+_task(
+    "long-form",
+    "Do paragraphs stay intelligible, and the voice the same?",
+    "[LIST]",
+    needs_cases=False,
+)
+_task("phoneme", "Are words with several readings read as meant?", "[LIST]", needs_cases=False)
+_task("latency", "Time to the first sound of a stream, and speed.", "[LIST]", needs_cases=False)
+_task("list", "A LIST of your own: .txt with a text a line, or .jsonl.", "LIST", needs_cases=True)
+
+
+@evaluation.command("compare")
+@click.argument("a", type=PATH)
+@click.argument("b", type=PATH)
+@JSON
+def eval_compare(a: Path, b: Path, as_json: bool) -> None:
+    """Compare run B with run A case by case: paired bootstrap, Wilcoxon's signed-rank test."""
+    from glmtts.commands.evaluation import compare
+
+    result, text = compare(a, b)
+    if as_json:
+        _print_json(result)
+    else:
+        click.echo(text)
+
+
+@evaluation.command("report")
+@click.argument("folder", type=PATH)
+@click.option("--players", default=24, show_default=True, help="Sounds in the report.")
+def eval_report(folder: Path, players: int) -> None:
+    """Write FOLDER/report.html of a finished run again."""
+    from glmtts.commands.evaluation import report
+
+    click.echo(report(folder, players))
+
+
+@evaluation.command("judges")
+def eval_judges() -> None:
+    """List the judges and the rewards."""
+    from glmtts.commands.evaluation import judges
+
+    click.echo(judges())
+
+
 CACHE = click.option(
     "--cache",
     type=PATH,

@@ -12,6 +12,7 @@ import numpy as np
 from glmtts.audio import Audio
 from glmtts.judges import yamnet
 from glmtts.judges.base import Sample, Score, Verdict, judged
+from glmtts.judges.prosody import SECONDS_OF_SILENCE, expected_seconds
 
 CLASSES = (
     "Laughter", "Giggle", "Snicker", "Belly laugh", "Chuckle, chortle", "Baby laughter",
@@ -27,6 +28,20 @@ LAUGH_TEXT = re.compile(
 def asks_for_laughter(sample: Sample) -> bool:
     """Whether a laugh is written in the text or asked for as its style."""
     return sample.style == "laughter" or bool(LAUGH_TEXT.search(sample.text))
+
+
+def place(sample: Sample) -> list[float] | None:
+    """From when to when the laugh that is written in the text should be heard, give or take 0.5 s.
+
+    The words before it and those behind it take their usual time; it is between them.
+    """
+    written = LAUGH_TEXT.search(sample.text)
+    if written is None:
+        return None
+    before = expected_seconds(sample.text[: written.start()]) - SECONDS_OF_SILENCE
+    after = expected_seconds(sample.text[written.end() :]) - SECONDS_OF_SILENCE
+    start, end = before - 0.5, sample.audio.seconds - after + 0.5
+    return [round(max(0.0, min(start, end)), 2), round(max(start, end), 2)]
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,7 @@ class Laughter:
         detail: dict[str, object] = {
             "laughs": [[laugh.start_s, laugh.end_s, laugh.probability] for laugh in found],
             "asked": asks_for_laughter(sample),
+            "place": place(sample),
         }
         return Score(float(curve.max()), detail=detail)
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from glmtts import checkpoint, hub
 from glmtts.errors import BadInput, BadText
 from glmtts.judges.base import Sample, Score, Verdict, judged
-from glmtts.judges.words import edits
+from glmtts.judges.words import STYLE_TAG, edits
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads, ctc_align
 from glmtts.text.frontend import Frontend
 from glmtts.text.phonemes import CTC_CLASS
@@ -28,7 +28,8 @@ def phonemes_of(text: str) -> list[str]:
     Raises:
         BadText: nothing in it can be spoken.
     """
-    return [p for sentence in Frontend()(text) for p in sentence.phonemes]
+    said = STYLE_TAG.sub("", text)
+    return [p for sentence in Frontend()(said) for p in sentence.phonemes]
 
 
 class Per:

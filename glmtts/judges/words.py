@@ -21,6 +21,11 @@ from glmtts.judges.needs import needed
 
 Rule = Literal["seed", "spoken"]
 
+STYLE_TAG = re.compile(r"\[(?:neutral|happy|sad|angry|surprised|laughter)\]\s*", re.I)
+"""Tags of manner in a text; they are not said."""
+_NOT_SAID = re.compile(r"\[[^\[\]\s]{1,24}(?: [A-Z0-9 ]+)?\]|<\|[^|]+\|>")
+"""Tags, and readings such as 长[zhang3] and read[R EH1 D]."""
+
 
 @dataclass(frozen=True)
 class Edit:
@@ -120,6 +125,7 @@ def _seed_punctuation() -> dict[int, None]:
 
 def spoken_units(text: str, language: str) -> list[str]:
     """Units of what is said: simplified, numbers in words, no punctuation, lower case."""
+    text = _NOT_SAID.sub("", text)
     text = re.sub(r"(?<=\d),(?=\d{3})", "", unicodedata.normalize("NFKC", text))
     if language == "zh":
         text = simplified(text)
