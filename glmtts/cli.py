@@ -548,6 +548,13 @@ def data_texts(out: Path, cache: Path, **counts: int) -> None:
 @click.option("--processes", default=2, show_default=True, help="Each takes a core and 1.2 GB.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--compile", "compiled", is_flag=True, help="A third faster; needs a C++ compiler.")
+@click.option(
+    "--styled",
+    type=click.FloatRange(0.0, 1.0),
+    default=0.0,
+    show_default=True,
+    help="Share of clips said happy, sad, angry or surprised, by rule.",
+)
 def data_speak(texts: Path, out: Path, cache: Path, **flags: Any) -> None:
     """Let the teacher say TEXTS into the folder OUT; an interrupted run goes on where it was."""
     from glmtts.commands.data import speak

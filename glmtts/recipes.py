@@ -64,6 +64,23 @@ def lm_tiny() -> Any:
     return Config(TOKENS_TRAIN, tokenizer, TOKENS_VALID, steps=20, rows=2, warmup=5, valid_every=10)
 
 
+def lm_styles() -> Any:
+    """Control tags for glmtts-nano: its language model trained on with the clips of runs/styles.sh.
+
+    Neutral clips of the same teacher stay among them, so that without a tag nothing changes.
+    """
+    from glmtts import hub
+    from glmtts.train.lm import Config, nano
+
+    bundled = hub.resolve("glmtts-nano")
+    return Config(
+        "data/styles/tokens/train", bundled / "text_tokenizer", "data/styles/tokens/valid_text",
+        init=bundled / "lm", codebook=bundled / "speech_tokenizer", out=Path("runs/styles/lm"),
+        model=replace(nano(), dropout=0.1), label_smoothing=0.15, token_noise=0.1,
+        rows=8, steps=1_500, warmup=100, lr=5e-4, ema=0.998,
+    )  # fmt: skip
+
+
 def flow_nano() -> Any:
     """Flow of glmtts-nano; `codebook` names the tokenizer trained before."""
     from glmtts.flow import FlowConfig
@@ -115,7 +132,7 @@ def grpo_tiny() -> Any:
 
 RECIPES: dict[str, dict[str, Callable[[], Any]]] = {
     "tokenizer": {"nano": tokenizer_nano, "tiny": tokenizer_tiny},
-    "lm": {"nano": lm_nano, "tiny": lm_tiny},
+    "lm": {"nano": lm_nano, "styles": lm_styles, "tiny": lm_tiny},
     "flow": {"nano": flow_nano, "tiny": flow_tiny},
     "vocoder": {"nano": vocoder_nano, "tiny": vocoder_tiny},
     "grpo": {"nano": grpo_nano, "tiny": grpo_tiny},

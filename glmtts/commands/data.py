@@ -14,13 +14,28 @@ def texts(out: Path, cache: Path, *, zh: int, en: int, mix: int, seed: int) -> i
     return len(made)
 
 
-def speak(texts: Path, out: Path, cache: Path, *, processes: int, seed: int, compiled: bool) -> str:
+def speak(
+    texts: Path,
+    out: Path,
+    cache: Path,
+    *,
+    processes: int,
+    seed: int,
+    compiled: bool,
+    styled: float = 0.0,
+) -> str:
     """Let the teacher say the texts; returns a line about the clips."""
     from glmtts.data.teacher import speak
     from glmtts.data.texts import read_texts
 
     count, hours = speak(
-        read_texts(texts), out, cache, processes=processes, seed=seed, compiled=compiled
+        read_texts(texts),
+        out,
+        cache,
+        processes=processes,
+        seed=seed,
+        compiled=compiled,
+        styled=styled,
     )
     return f"{count} clips, {hours:.2f} hours, are in {out}"
 

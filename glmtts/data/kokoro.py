@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glmtts.data.manner import Manner
 from glmtts.data.packages import Package, PackageError, joined, read_member
 from glmtts.errors import BadInput, MissingExtra
 
@@ -343,8 +344,16 @@ class Kokoro:
         return "".join(symbol for symbol in phonemes if symbol in self.symbols)
 
     @torch.inference_mode()
-    def speak(self, phonemes: str, speaker: str, speed: float = 1.0) -> Tensor:
+    def speak(
+        self, phonemes: str, speaker: str, speed: float = 1.0, manner: Manner | None = None
+    ) -> Tensor:
         """(N,) float32 samples at 24 kHz.
+
+        Args:
+            phonemes: The model's symbols.
+            speaker: `timbre|prosody`, see `style`.
+            speed: Tempo.
+            manner: How its curves are bent before it speaks; None: not at all.
 
         Raises:
             BadInput: no known symbol, or more than `MAX_SYMBOLS`.
@@ -355,7 +364,21 @@ class Kokoro:
                 f"The teacher speaks 1 to {MAX_SYMBOLS} symbols at once, got {len(ids)}."
             )
         tokens = torch.tensor([[0, *ids, 0]])
-        audio, _ = self.model.forward_with_tokens(tokens, self.style(speaker, len(ids)), speed)
+        style, predictor = self.style(speaker, len(ids)), self.model.predictor
+        if manner is None:
+            audio, _ = self.model.forward_with_tokens(tokens, style, speed)
+            return audio.float().clone()
+        curves = predictor.F0Ntrain
+
+        def bent(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+            f0, energy = curves(*inputs)
+            return manner.bend_pitch(f0), manner.bend_energy(energy)
+
+        predictor.F0Ntrain = bent
+        try:
+            audio, _ = self.model.forward_with_tokens(tokens, style, speed * manner.tempo)
+        finally:
+            predictor.F0Ntrain = curves
         return audio.float().clone()
 
 

@@ -28,6 +28,7 @@ import torch
 from glmtts.audio import Audio
 from glmtts.data.kokoro import MAX_SYMBOLS, SAMPLE_RATE, Kokoro
 from glmtts.data.manifest import HELD_OUT_TIMBRES, Utterance, utterance, write_manifest
+from glmtts.data.manner import MANNERS
 from glmtts.data.texts import Text
 from glmtts.errors import BadInput, GlmTtsError, MissingExtra
 from glmtts.text import chinese, english
@@ -56,13 +57,17 @@ CLIPS_PER_ARCHIVE = 1_200
 
 @dataclass(frozen=True)
 class Job:
-    """One clip to make: text number `index` in the voice `speaker` at tempo `speed`."""
+    """One clip to make: text number `index` in the voice `speaker` at tempo `speed`.
+
+    `style` is a key of `MANNERS`, or empty for neutral.
+    """
 
     index: int
     text: Text
     speaker: str
     speed: float
     lossless: bool
+    style: str = ""
 
 
 def blends(seed: int) -> dict[str, list[str]]:
@@ -77,7 +82,12 @@ def blends(seed: int) -> dict[str, list[str]]:
 
 
 def plan(
-    texts: Sequence[Text], seed: int = 0, *, held_out: float = 0.04, lossless: float = 0.06
+    texts: Sequence[Text],
+    seed: int = 0,
+    *,
+    held_out: float = 0.04,
+    lossless: float = 0.06,
+    styled: float = 0.0,
 ) -> list[Job]:
     """Give every text a speaker, a tempo and a file kind; each depends on (seed, index) alone.
 
@@ -89,6 +99,8 @@ def plan(
         seed: Same seed, same plan.
         held_out: Share of clips spoken by the timbres that no training sees.
         lossless: Share of clips stored as FLAC.
+        styled: Share of clips in one of the styles of `MANNERS`; the others stay as they are
+            without any.
     """
     mixed, jobs = blends(seed), list[Job]()
     usable = [n for n in TIMBRES if n not in HELD_OUT_TIMBRES]
@@ -106,7 +118,9 @@ def plan(
         else:
             timbre = rng.choice(mixed[gender])
         speed = round(rng.uniform(0.85, 1.2), 2)
-        jobs.append(Job(index, text, f"{timbre}|{prosody}", speed, rng.random() < lossless))
+        flac = rng.random() < lossless
+        style = rng.choice(sorted(MANNERS)) if rng.random() < styled else ""
+        jobs.append(Job(index, text, f"{timbre}|{prosody}", speed, flac, style))
     return jobs
 
 
@@ -254,7 +268,8 @@ def make(job: Job, teacher: Kokoro, folder: Path, seed: int) -> Utterance:
     if not 3 <= len(spoken) <= MAX_SYMBOLS:
         raise BadInput(f"{len(spoken)} symbols; the teacher takes 3 to {MAX_SYMBOLS}.")
     torch.manual_seed(seed * 1_000_003 + job.index)  # phases and noise of the source
-    samples = trim(teacher.speak(spoken, job.speaker, job.speed).numpy())
+    manner = MANNERS[job.style] if job.style else None
+    samples = trim(teacher.speak(spoken, job.speaker, job.speed, manner).numpy())
     seconds = len(samples) / SAMPLE_RATE
     if seconds < 0.3:
         raise BadInput(f"Only {seconds:.2f} s of sound.")
@@ -269,7 +284,7 @@ def make(job: Job, teacher: Kokoro, folder: Path, seed: int) -> Utterance:
     return Utterance(
         file=f"{folder.name}/{target.parent.name}/{name}", lang=job.text.lang,
         speaker=job.speaker, text=job.text.text, seconds=round(seconds, 3), speed=job.speed,
-        pinyin=pinyin, phonemes=spoken,
+        pinyin=pinyin, phonemes=spoken, style=job.style,
     )  # fmt: skip
 
 
@@ -296,6 +311,10 @@ def finished(folder: Path) -> dict[int, Utterance | None]:
         for index, record in _journal(path):
             done[index] = None if "failed" in record else utterance(record)
     return done
+
+
+def _said(job: Job) -> tuple[str, str, str]:
+    return job.text.text, job.speaker, job.style
 
 
 def _work(
@@ -332,6 +351,7 @@ def speak(
     seed: int = 0,
     compiled: bool = False,
     held_out: float = 0.04,
+    styled: float = 0.0,
 ) -> tuple[int, float]:
     """Speak all texts into `folder`; an interrupted run goes on where it was.
 
@@ -345,6 +365,7 @@ def speak(
         seed: Of speakers, tempi and the teacher's noise.
         compiled: Fuse the teacher's norms (a third faster, needs a C++ compiler).
         held_out: Share of clips by voices that no training sees.
+        styled: Share of clips in a style (`glmtts.data.manner`), labelled with its name.
 
     Returns:
         Number of clips and hours of speech in the whole folder.
@@ -359,15 +380,14 @@ def speak(
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = plan(texts, seed, held_out=held_out)
+    jobs = plan(texts, seed, held_out=held_out, styled=styled)
     done = finished(folder)
     for index, clip in done.items():
         if clip is not None and (
-            index >= len(jobs)
-            or (clip.text, clip.speaker) != (jobs[index].text.text, jobs[index].speaker)
+            index >= len(jobs) or (clip.text, clip.speaker, clip.style) != _said(jobs[index])
         ):
             raise BadInput(
-                f"{folder} holds clips of other texts or another seed (clip {index}: "
+                f"{folder} holds clips of other texts, styles or another seed (clip {index}: "
                 f"{clip.text[:30]!r}). Continue with the same ones, or use another folder."
             )
     left = [job for job in jobs if job.index not in done]

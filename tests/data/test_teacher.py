@@ -1,6 +1,7 @@
 import json
 import tarfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,9 @@ class Buzz:
     def known(self, phonemes: str) -> str:
         return phonemes
 
-    def speak(self, phonemes: str, speaker: str, speed: float) -> torch.Tensor:
+    def speak(
+        self, phonemes: str, speaker: str, speed: float, manner: object = None
+    ) -> torch.Tensor:
         count = int(len(phonemes) * 2_400 / speed)
         return 0.5 * torch.sin(torch.arange(count) * 0.1) + 0.01 * torch.randn(count)
 
@@ -191,9 +194,9 @@ def test_an_interrupted_run_loses_and_repeats_nothing(folder: Path):
 
 def test_another_list_of_texts_is_refused(folder: Path):
     teacher.speak(TEXTS[:4], folder, folder.parent, processes=1)
-    with pytest.raises(BadInput, match="other texts or another seed"):
+    with pytest.raises(BadInput, match="other texts, styles or another seed"):
         teacher.speak(TEXTS[4:8], folder, folder.parent, processes=1)
-    with pytest.raises(BadInput, match="other texts or another seed"):
+    with pytest.raises(BadInput, match="other texts, styles or another seed"):
         teacher.speak(TEXTS[:4], folder, folder.parent, processes=1, seed=9)
 
 
@@ -273,3 +276,17 @@ def test_bf16_convolution_is_close_to_the_original():
     fast = kokoro._narrow(conv)(x)
     assert fast.dtype == torch.float32
     torch.testing.assert_close(fast, conv(x), atol=0.03, rtol=0.03)
+
+
+def test_a_share_of_the_clips_is_spoken_in_a_style_and_labelled(folder: Path):
+    plain = teacher.plan(TEXTS)
+    styled = teacher.plan(TEXTS, styled=0.5)
+    assert [replace(job, style="") for job in styled] == plain  # the rest is as it was
+    named = [job.style for job in styled if job.style]
+    assert set(named) == {"happy", "sad", "angry", "surprised"}
+    assert 0.3 < len(named) / len(styled) < 0.7
+    teacher.speak(TEXTS[:12], folder, folder.parent, processes=1, styled=0.5)
+    clips = manifest.read_manifest(folder / "manifest.jsonl")
+    assert [clip.style for clip in clips] == [job.style for job in styled[:12]]
+    with pytest.raises(BadInput, match="other texts, styles"):
+        teacher.speak(TEXTS[:12], folder, folder.parent, processes=1)

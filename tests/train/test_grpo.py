@@ -102,7 +102,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(home: Path, tmp_path: Path):
 def test_a_run_that_is_paid_for_duration_alone_is_stopped(home: Path, tmp_path: Path):
     hackable = {
         "rewards": ("longer@1",), "steps": 200, "lr": 1e-2, "answers": 12,
-        "guards": Limits(length=0.2, entropy=0.0),
+        "guards": Limits(length=0.2, entropy=0.0, first=5, window=5),
     }  # fmt: skip
     with pytest.raises(TrainingStopped, match=r"Stopped after step \d+: length went from .*steady"):
         stage.main(config(home, tmp_path, save_every=2, **hackable))

@@ -9,7 +9,9 @@ def fed(limits: Limits, **values: list[float]) -> tuple[Guards, list[str | None]
     return guards, [guards.check(dict(zip(values, step, strict=True))) for step in steps]
 
 
-LIMITS = Limits(length=0.2, entropy=0.5, mos=0.2, sim=0.05, kl=1.0, first=2, window=3)
+LIMITS = Limits(
+    length=0.2, entropy=0.5, mos=0.2, sim=0.05, kl=1.0, first=2, window=3, watch_window=3
+)
 
 
 def test_longer_and_longer_is_noticed():
