@@ -344,6 +344,7 @@ _stage("tokenizer", "Sound to speech tokens: VQ under speech recognition and pit
 _stage("lm", "Text ids to speech tokens: next-token training.")
 _stage("flow", "Speech tokens to mel: conditional flow matching.")
 _stage("vocoder", "Mel to samples: spectral losses, then a multi-resolution discriminator.")
+_stage("voice", "One speaker: adapters on language model and flow, from minutes of recordings.")
 
 
 CACHE = click.option(

@@ -16,6 +16,7 @@ STAGES = {
     "lm": "glmtts.train.lm",
     "flow": "glmtts.train.flow",
     "vocoder": "glmtts.train.vocoder",
+    "voice": "glmtts.train.voice",
 }
 """The script of each stage of `glmtts train`."""
 
@@ -94,11 +95,19 @@ def vocoder_tiny() -> Any:
     return Config(AUDIO_TRAIN, AUDIO_VALID, steps=20, batch=2, warmup=5, adversarial_from=10)
 
 
+def voice_tiny() -> Any:
+    """Ten steps of each component, without a judge."""
+    from glmtts.train.voice import Config
+
+    return Config(Path("data/voice"), steps=10, flow_steps=10, judge_sentences=0, valid_every=5)
+
+
 RECIPES: dict[str, dict[str, Callable[[], Any]]] = {
     "tokenizer": {"nano": tokenizer_nano, "tiny": tokenizer_tiny},
     "lm": {"nano": lm_nano, "tiny": lm_tiny},
     "flow": {"nano": flow_nano, "tiny": flow_tiny},
     "vocoder": {"nano": vocoder_nano, "tiny": vocoder_tiny},
+    "voice": {"tiny": voice_tiny},
 }
 
 

@@ -6,7 +6,7 @@ text/frontend    text/tokenizer   lm.py        flow.py      vocoder.py
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from glmtts.text.written import as_written
 from glmtts.vocoder import Vocoder
 from glmtts.voice import Prompt, Voice
 from glmtts.voices import VoiceLibrary, default_folder
+from glmtts.wardrobe import Wardrobe
 
 log = logging.getLogger(__name__)
 
@@ -172,14 +173,19 @@ class Synthesizer:
         encoder: VoiceEncoder,
         voices: VoiceLibrary,
         proofreader: Proofreader | None = None,
+        folders: Mapping[str, Path] | None = None,
     ) -> None:
-        """Put parts together; `load` does it from a folder."""
+        """Put parts together; `load` does it from a folder.
+
+        `folders` are those that parts were loaded from: adapters know their base by its file.
+        """
         self.proofreader = proofreader
         self.manifest = manifest
         self.frontend = Frontend(max_length=manifest.sentence_length)
         self.text_tokenizer = text_tokenizer
         self.lm, self.flow, self.vocoder = lm, flow, vocoder
         self.encoder, self.voices = encoder, voices
+        self._wardrobe = Wardrobe(folders or {})
 
     @classmethod
     def load(
@@ -251,6 +257,7 @@ class Synthesizer:
                 spec=manifest.audio,
             ),
             proofreader,
+            paths,
         )
 
     @property
@@ -307,6 +314,16 @@ class Synthesizer:
                 return self.voices.get(name)
         return self.voices.get(next(iter(known), "default"))
 
+    def adapted(self, voice: Voice) -> "Synthesizer":
+        """This model with the adapters of a voice; it shares all weights with `self`.
+
+        Adapters are read when a voice is first used and kept as long as this model.
+
+        Raises:
+            CheckpointError: the adapters are damaged, or were trained on another model.
+        """
+        return self._wardrobe.dressed(self, voice) if voice.adapter else self
+
     def sentences(self, text: str, options: SpeakOptions | None = None) -> list[str]:
         """The sentences that `stream` speaks one by one, as they will be read.
 
@@ -333,6 +350,9 @@ class Synthesizer:
         """
         options = options or SpeakOptions()
         voice = voice or self.default_voice(text)
+        if voice.adapter:
+            yield from self.adapted(voice).stream(text, replace(voice, adapter=""), options)
+            return
         rng = self.lm.generator(options.sampling.seed)
         options = replace(options, sampling=self.sampling(options.sampling))
         flow_options = replace(options.flow or self.flow_options, blocks=options.pace.blocks)

@@ -14,10 +14,12 @@ import pytest
 import soundfile
 
 from glmtts import Audio
+from glmtts.data.clips import CutSettings
 from glmtts.data.encode import encode_audio
 from glmtts.data.listening import ListenSettings
 from glmtts.data.manifest import read_manifest
 from glmtts.data.prepare import Settings, prepare, recordings
+from glmtts.data.quality import Limits
 from glmtts.data.report import Report
 from glmtts.data.selection import SelectSettings
 from glmtts.data.shards import Corpus
@@ -217,7 +219,8 @@ def test_the_command_prints_the_report(glmtts: Run, tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.data.test_prepare import OUR_EARS, Workers, prepare
+from glmtts.data.prepare import Workers, prepare
+from tests.data.test_prepare import OUR_EARS
 if __name__ == "__main__":
     prepare(Path(sys.argv[1]), Path(sys.argv[2]), OUR_EARS, Workers(int(sys.argv[3]), sys.argv[4]))
 """
@@ -276,7 +279,8 @@ def test_a_long_recording_without_a_transcript_is_cut_and_written_down(tmp_path:
         for _ in range(12):
             file.write(voice)
             file.write(np.zeros(600 * 16_000 - len(voice), np.float32))
-    report = prepare(raw, tmp_path / "out")
+    settings = Settings(cut=CutSettings(limits=Limits(mos=0.0)))
+    report = prepare(raw, tmp_path / "out", settings)
     assert report.steps[0].hours_in == pytest.approx(2.0, abs=0.01)
     kept = read_manifest(tmp_path / "out" / "manifest.jsonl")
     assert len(kept) >= 12
