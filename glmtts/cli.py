@@ -403,6 +403,7 @@ _stage("tokenizer", "Sound to speech tokens: VQ under speech recognition and pit
 _stage("lm", "Text ids to speech tokens: next-token training.")
 _stage("flow", "Speech tokens to mel: conditional flow matching.")
 _stage("vocoder", "Mel to samples: spectral losses, then a multi-resolution discriminator.")
+_stage("voice", "One speaker: adapters on language model and flow, from minutes of recordings.")
 _stage("grpo", "Let rewards shape the language model: group-relative policy optimisation.")
 
 
@@ -610,6 +611,54 @@ def data_encode(
     else:
         line = encode_tokens(source, out, tokenizer, speaker, speed=speed, as_recorded=as_recorded)
         click.echo(line)
+
+
+@data.command("prepare")
+@click.argument("raw", metavar="RAW_DIR", type=PATH)
+@click.argument("out", type=PATH)
+@MODEL
+@click.option("--language", type=click.Choice(["zh", "en"]), help="Leave out any other language.")
+@click.option(
+    "--speakers",
+    default="main",
+    show_default=True,
+    help="main keeps who speaks longest, all labels everybody, another word is the only speaker.",
+)
+@click.option("--longest", default=20.0, show_default=True, help="Seconds of a clip, at most 40.")
+@click.option("--loudness", default=-24.0, show_default=True, help="Of the clips, in LUFS.")
+@click.option("--separate", default="", help="Take speech out of music first: demucs.")
+@click.option("--denoise", default="", help="Take noise away first: rnnoise, noisereduce.")
+@click.option("--snr", default=20.0, show_default=True, help="Least dB of speech over its pauses.")
+@click.option("--bandwidth", default=4_500.0, show_default=True, help="Least bandwidth in Hz.")
+@click.option("--mos", default=2.5, show_default=True, help="Least naturalness, 0 does not judge.")
+@click.option("--per", default=0.35, show_default=True, help="Most phonemes the ear may dispute.")
+@click.option("--wer", default=0.15, show_default=True, help="Most words Whisper may dispute.")
+@click.option("--no-whisper", is_flag=True, help="Only the ear listens; needs transcripts.")
+@click.option("--keep-punctuation", is_flag=True, help="Write no commas where pauses are.")
+@click.option("--workers", default=1, show_default=True, help="Processes, or Ray actors.")
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+    help="ray joins the cluster of RAY_ADDRESS, or starts one here.",
+)  # fmt: skip
+@click.option("--gpus", default=0.0, help="Share of a GPU for each Ray actor that listens.")
+@click.option("--fresh", is_flag=True, help="Begin anew: forget what OUT holds.")
+@JSON
+def data_prepare(raw: Path, out: Path, as_json: bool, **flags: Any) -> None:
+    """Make training data in OUT of the recordings in RAW_DIR, of any format and length.
+
+    Cuts at pauses, keeps one speaker, checks or writes transcripts, drops what is noisy, clipped or
+    not what its transcript says. OUT/report.html tells and plays what was dropped, and why. An
+    interrupted run goes on where it was.
+    """
+    from glmtts.commands.data import prepare
+
+    report = prepare(raw, out, **flags)
+    if as_json:
+        _print_json(report.to_dict())
+        return
+    for line in report.lines():
+        click.echo(line)
+    click.echo(f"Training data is in {out}, the report in {out / 'report.html'}")
 
 
 def _one_transcript(flags: dict[str, Any]) -> None:

@@ -5,6 +5,8 @@ and its generator, and the decoder computes each slot by itself (`nn.decoder`). 
 is computed once: in the layout [voice's text][past and target text][BOA][speech] only the text of
 the voice comes before anything of the request's own, so its keys and values are kept for the next
 request in the same voice; the voice's speech stands behind the target text and is read each time.
+
+Each request may bring an adapter of its own: what it adds is computed row by row, the base for all.
 """
 
 from collections import deque
@@ -12,8 +14,10 @@ from collections.abc import Sequence
 
 import torch
 
+from glmtts.adapters import Adapter
 from glmtts.errors import BadInput
 from glmtts.lm import TextToSpeechTokens, Utterance, draw_next
+from glmtts.nn.adapted import Rows, view
 from glmtts.nn.cache import Prefixes
 from glmtts.sampling import Sampling
 from glmtts.voice import Prompt
@@ -27,9 +31,11 @@ class Request(Utterance):
 
     Attributes:
         slot: Where it is computed; None while it waits and after it has ended.
+        adapter: What is added to the model for it.
     """
 
     slot: int | None = None
+    adapter: Adapter | None = None
 
 
 class Engine:
@@ -50,6 +56,7 @@ class Engine:
         *,
         prefixes: int = 16,
         static: bool | None = None,
+        adapters: bool = False,
     ) -> None:
         """Allocate the slots.
 
@@ -58,12 +65,22 @@ class Engine:
             slots: Utterances at once.
             capacity: Positions of each; by default 2,048, or the model's context if shorter.
             prefixes: Voices whose text is kept read.
-            static: Steps of constant shape, replayed as a CUDA graph; by default on a GPU.
+            static: Steps of constant shape, replayed as a CUDA graph; by default on a GPU, unless
+                there are adapters.
+            adapters: Requests may bring some.
+
+        Raises:
+            BadInput: `static` together with `adapters`: a graph repeats the adapters it saw.
         """
+        if static and adapters:
+            raise BadInput("Steps with adapters cannot be replayed as a graph. Leave out static.")
         self.lm, self.slots = lm, slots
+        self._rows = Rows() if adapters else None
         self.capacity = capacity or min(CAPACITY, lm.config.max_context)
-        static = lm.device.type == "cuda" if static is None else static
-        self._decoder = lm.decoder(slots, self.capacity, static=static)
+        if static is None:
+            static = lm.device.type == "cuda" and not adapters
+        served = lm if self._rows is None else view(lm, self._rows)
+        self._decoder = served.decoder(slots, self.capacity, static=static)
         self._prefixes = Prefixes(prefixes)
         self._waiting: deque[Request] = deque()
         self._running: dict[int, Request] = {}
@@ -80,6 +97,7 @@ class Engine:
         sampling: Sampling = Sampling(),
         *,
         rng: torch.Generator | None = None,
+        adapter: Adapter | None = None,
     ) -> Request:
         """Ask for an utterance; the coming steps give its tokens, one each.
 
@@ -89,12 +107,18 @@ class Engine:
             sampling: How tokens are drawn.
             rng: Generator on the model's device, for this request alone; by default one seeded
                 with `sampling.seed`.
+            adapter: Changes the model for this request alone. It is on the model's device; the
+                same object for all requests of a voice, so that its text is read once.
 
         Raises:
-            BadInput: nothing to speak, foreign ids, or longer than a slot.
+            BadInput: nothing to speak, foreign ids, longer than a slot, or an adapter for an engine
+                made without.
         """
+        if adapter is not None and self._rows is None:
+            raise BadInput("This engine takes no adapters. Make it with adapters=True.")
         rng = rng or self.lm.generator(sampling.seed)
         request = Request(self.lm, text_ids, prompt, sampling, rng)
+        request.adapter = adapter
         if request.positions > self.capacity:
             raise BadInput(
                 f"Prompt, text and speech may take {request.positions} positions, a slot of this "
@@ -153,18 +177,24 @@ class Engine:
         """Scores of what follows the last token of each running request: (n, classes)."""
         start = self.lm.config.speech_start
         last = [self._running[slot].tokens[-1] + start for slot in slots]
+        if self._rows is not None:
+            self._rows.used = [self._running[slot].adapter for slot in slots]
+            running = (self._running.get(slot) for slot in range(self.slots))
+            self._rows.slots = [request and request.adapter for request in running]
         return self._decoder.step(slots, last)
 
     def _admit(self, request: Request, slot: int) -> torch.Tensor:
         """Read what comes before the speech into a slot: (classes,)."""
         shared, own = request.sequence[: request.shared], request.sequence[request.shared :]
         self._decoder.clear(slot)
+        if self._rows is not None:
+            self._rows.used = self._rows.slots = [request.adapter]
         if shared:
-            if (known := self._prefixes.get(shared)) is not None:
+            if (known := self._prefixes.get(shared, request.adapter)) is not None:
                 self._decoder.put(slot, known)
             else:
                 self._decoder.read(slot, shared)
-                self._prefixes.keep(shared, self._decoder.copied(slot))
+                self._prefixes.keep(shared, self._decoder.copied(slot), request.adapter)
         scores = self._decoder.read(slot, own)
         request.slot, self._running[slot] = slot, request
         return scores

@@ -18,6 +18,7 @@ STAGES = {
     "flow": "glmtts.train.flow",
     "vocoder": "glmtts.train.vocoder",
     "grpo": "glmtts.train.grpo",
+    "voice": "glmtts.train.voice",
 }
 """The script of each stage of `glmtts train`."""
 
@@ -130,12 +131,20 @@ def grpo_tiny() -> Any:
     return Config(AUDIO_TRAIN, AUDIO_VALID, steps=4, prompts=2, answers=4, valid_texts=4)
 
 
+def voice_tiny() -> Any:
+    """Ten steps of each component, without a judge."""
+    from glmtts.train.voice import Config
+
+    return Config(Path("data/voice"), steps=10, flow_steps=10, judge_sentences=0, valid_every=5)
+
+
 RECIPES: dict[str, dict[str, Callable[[], Any]]] = {
     "tokenizer": {"nano": tokenizer_nano, "tiny": tokenizer_tiny},
     "lm": {"nano": lm_nano, "styles": lm_styles, "tiny": lm_tiny},
     "flow": {"nano": flow_nano, "tiny": flow_tiny},
     "vocoder": {"nano": vocoder_nano, "tiny": vocoder_tiny},
     "grpo": {"nano": grpo_nano, "tiny": grpo_tiny},
+    "voice": {"tiny": voice_tiny},
 }
 
 

@@ -112,6 +112,12 @@ class Recognizer:
         )  # fmt: skip
         return Transcript("".join(segment.text for segment in segments).strip(), language)
 
+    def languages(self, audio: Audio) -> dict[str, float]:
+        """How likely each language is that Whisper knows, by its code, in the first half minute."""
+        samples = audio.resampled(SAMPLE_RATE).samples.float().cpu().numpy()
+        likely: Iterable[tuple[str, float]] = self._model.detect_language(samples)[2]
+        return {name: float(probability) for name, probability in likely}
+
     def likelihoods(self, audio: Audio, texts: Sequence[str], language: str) -> list[float]:
         """How well each of several texts fits a recording: log-probability, teacher-forced.
 

@@ -7,7 +7,7 @@ text/frontend    text/tokenizer   lm.py        flow.py      vocoder.py
 import json
 import logging
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -46,6 +46,7 @@ from glmtts.vocoder import Vocoder
 from glmtts.voice import Prompt, Voice
 from glmtts.voices import VoiceLibrary, default_folder
 from glmtts.wanted import check_wanted
+from glmtts.wardrobe import Wardrobe
 
 log = logging.getLogger(__name__)
 
@@ -240,8 +241,12 @@ class Synthesizer:
         encoder: VoiceEncoder,
         voices: VoiceLibrary,
         proofreader: Proofreader | None = None,
+        folders: Mapping[str, Path] | None = None,
     ) -> None:
-        """Put parts together; `load` does it from a folder."""
+        """Put parts together; `load` does it from a folder.
+
+        `folders` are those that parts were loaded from: adapters know their base by its file.
+        """
         self.proofreader = proofreader
         self.manifest = manifest
         self.frontend = Frontend(max_length=manifest.sentence_length)
@@ -250,6 +255,7 @@ class Synthesizer:
         self.encoder, self.voices = encoder, voices
         self.shared_lm: SpeechLM | None = None
         self.turn: Callable[[], AbstractContextManager[object]] = nullcontext
+        self._wardrobe = Wardrobe(folders or {})
 
     @classmethod
     def load(
@@ -321,6 +327,7 @@ class Synthesizer:
                 spec=manifest.audio,
             ),
             proofreader,
+            paths,
         )
 
     @property
@@ -376,6 +383,16 @@ class Synthesizer:
             if known.get(name) == wanted:
                 return self.voices.get(name)
         return self.voices.get(next(iter(known), "default"))
+
+    def adapted(self, voice: Voice) -> "Synthesizer":
+        """This model with the adapters of a voice; it shares all weights with `self`.
+
+        Adapters are read when a voice is first used and kept as long as this model.
+
+        Raises:
+            CheckpointError: the adapters are damaged, or were trained on another model.
+        """
+        return self._wardrobe.dressed(self, voice) if voice.adapter else self
 
     def sentences(self, text: str, options: SpeakOptions | None = None) -> list[str]:
         """The sentences that `stream` speaks one by one, as they will be read.
@@ -433,6 +450,9 @@ class Synthesizer:
     ) -> "Generator[Piece]":
         """As `stream`; each piece of sound knows the sentence it is of."""
         options = options or SpeakOptions()
+        if voice is not None and voice.adapter:
+            yield from self.adapted(voice).pieces(text, replace(voice, adapter=""), options)
+            return
         rng = self.lm.generator(options.sampling.seed)
         options = replace(options, sampling=self.sampling(options.sampling))
         flow_options = options.flow or self.flow_options

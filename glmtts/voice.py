@@ -76,6 +76,8 @@ class Voice:
         speaker: (E,) unit-length speaker vector.
         language: "zh" or "en", the language of the reference; empty when it is not known.
         gender: "female", "male" or empty.
+        adapter: Folder of the adapters that were trained for the voice (in it `lm`, `flow` or
+            both), or empty. A stored voice has it beside its file.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Voice:
     speaker: Tensor
     language: str = ""
     gender: str = ""
+    adapter: str = ""
 
     def save(self, path: str | Path) -> None:
         """Write one .safetensors file; names and texts stand in its header."""
@@ -93,6 +96,7 @@ class Voice:
         meta = {
             "name": self.name, "transcript": self.transcript, "language": self.language,
             "gender": self.gender, "turns": turns, "own": self.prompt.own,
+            "adapter": Path(self.adapter).name,
         }  # fmt: skip
         tensors = {
             "mel": self.mel.half().cpu().contiguous(),
@@ -120,6 +124,12 @@ class Voice:
                 prompt=Prompt(turns, meta["own"]), speech_tokens=tuple(map(int, tokens)),
                 mel=mel.float(), speaker=speaker.float(),
                 language=meta["language"], gender=meta["gender"],
+                adapter=_beside(path, meta.get("adapter", "")),
             )  # fmt: skip
         except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
             raise CheckpointError(f"{path} is not a voice file ({error}).") from error
+
+
+def _beside(path: str | Path, name: str) -> str:
+    """The folder `name` beside a file; a name from a file never leads elsewhere."""
+    return str(Path(path).absolute().parent / Path(name).name) if name else ""

@@ -2,6 +2,8 @@
 
 import difflib
 import os
+import secrets
+import shutil
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from glmtts.errors import BadInput, CheckpointError, GlmTtsError, UnknownVoice
 from glmtts.voice import Voice
 
 SUFFIX = ".safetensors"
+ADAPTER_SUFFIX = ".adapter"
 MAX_NAME = 64
 PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
 RESERVED = {"con", "prn", "aux", "nul", *PORTS}
@@ -30,6 +33,7 @@ class VoiceDescription(TypedDict):
     transcript: str
     seconds: float
     bundled: bool
+    adapter: bool
     problem: str
 
 
@@ -123,10 +127,12 @@ class VoiceLibrary:
         try:
             self.stored.mkdir(parents=True, exist_ok=True)
             try:
-                replace(voice, name=name).save(draft)
+                kept = replace(voice, name=name, adapter=self._adapter_of(voice, name))
+                kept.save(draft)
                 if twin and twin != name:
                     (self.stored / (twin + SUFFIX)).unlink(missing_ok=True)
                 os.replace(draft, path)
+                self._sweep()
             finally:
                 draft.unlink(missing_ok=True)
         except (OSError, SafetensorError) as error:
@@ -149,8 +155,34 @@ class VoiceLibrary:
             raise BadInput(f"{name!r} is a voice of the model and cannot be removed.")
         try:
             path.unlink()
+            self._sweep()
         except OSError as error:
             raise GlmTtsError(f"Cannot delete {path} ({error}).") from error
+
+    def _adapter_of(self, voice: Voice, name: str) -> str:
+        """A copy of the voice's adapters in this library, under a name that is not in use yet."""
+        if not voice.adapter:
+            return ""
+        source = Path(voice.adapter)
+        if not source.is_dir():
+            raise BadInput(f"The adapters of the voice, {source}, are not there.")
+        target = self.stored / f"{name}.{secrets.token_hex(4)}{ADAPTER_SUFFIX}"
+        draft = self.stored / f".{target.name}.{os.getpid()}.tmp"
+        shutil.copytree(source, draft)
+        os.replace(draft, target)
+        return str(target)
+
+    def _sweep(self) -> None:
+        """Delete the adapters that belong to no voice any more."""
+        used: set[str] = set()
+        for path in _files(self.stored).values():
+            try:
+                used.add(Path(Voice.load(path).adapter).name)
+            except CheckpointError:
+                return  # a damaged voice does not tell which are its own
+        for folder in self.stored.glob(f"*{ADAPTER_SUFFIX}"):
+            if folder.name not in used:
+                shutil.rmtree(folder)
 
     def describe(self) -> list[VoiceDescription]:
         """What is known of each voice, in the order of `names`; damaged files are listed too."""
@@ -160,7 +192,7 @@ class VoiceLibrary:
         path = self._path(name)
         said = VoiceDescription(
             name=name, language="", gender="", transcript="", seconds=0.0,
-            bundled=path.parent != self.stored, problem="",
+            bundled=path.parent != self.stored, adapter=False, problem="",
         )  # fmt: skip
         try:
             voice = Voice.load(path)
@@ -169,6 +201,7 @@ class VoiceLibrary:
             return said
         said["language"], said["gender"] = voice.language, voice.gender
         said["transcript"] = voice.transcript
+        said["adapter"] = bool(voice.adapter)
         said["seconds"] = round(voice.mel.shape[0] / self.spec.frames_per_second, 2)
         return said
 

@@ -41,7 +41,7 @@ def test_describing_tells_what_a_listing_needs(library: VoiceLibrary) -> None:
     first, second, _ = library.describe()
     assert first == {
         "name": "mine", "language": "zh", "gender": "male", "transcript": "早",
-        "seconds": 0.12, "bundled": False, "problem": "",
+        "seconds": 0.12, "bundled": False, "adapter": False, "problem": "",
     }  # fmt: skip
     assert (second["name"], second["bundled"]) == ("alba", True)
 

@@ -1,8 +1,12 @@
 """`glmtts data …`: from packages and a teacher to training shards, one function a command."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from glmtts.errors import BadInput
+
+if TYPE_CHECKING:
+    from glmtts.data.report import Report
 
 
 def texts(out: Path, cache: Path, *, zh: int, en: int, mix: int, seed: int) -> int:
@@ -88,3 +92,30 @@ def encode_tokens(
         as_recorded=as_recorded,
     )
     return f"Shards are in {out}"
+
+
+def prepare(raw: Path, out: Path, **flags: Any) -> "Report":
+    """Recordings to training data; the flags are those of the command."""
+    from glmtts.data import prepare as stages
+    from glmtts.data.clips import CutSettings
+    from glmtts.data.listening import ListenSettings
+    from glmtts.data.quality import Limits
+    from glmtts.data.selection import SelectSettings
+
+    limits = Limits(snr_db=flags["snr"], bandwidth_hz=flags["bandwidth"], mos=flags["mos"])
+    settings = stages.Settings(
+        model=flags["model"],
+        cut=CutSettings(
+            longest=flags["longest"], lufs=flags["loudness"], limits=limits,
+            separate=flags["separate"], denoise=flags["denoise"],
+        ),
+        listen=ListenSettings(
+            language=flags["language"] or "", whisper=not flags["no_whisper"],
+            per=flags["per"], wer=flags["wer"],
+        ),
+        select=SelectSettings(flags["speakers"], not flags["keep_punctuation"]),
+    )  # fmt: skip
+    if flags["fresh"]:
+        stages.emptied(out)
+    workers = stages.Workers(flags["workers"], flags["engine"], flags["gpus"])
+    return stages.prepare(raw, out, settings, workers)

@@ -126,18 +126,18 @@ class Prefixes:
     def __init__(self, limit: int = 16) -> None:
         """Keep at most `limit` of them; the one unused for longest goes first."""
         self.limit = limit
-        self.entries: OrderedDict[tuple[int, ...], KVCache] = OrderedDict()
+        self.entries: OrderedDict[tuple[object, tuple[int, ...]], KVCache] = OrderedDict()
 
-    def get(self, ids: Sequence[int]) -> KVCache | None:
-        """What was kept for exactly these ids."""
-        key = tuple(ids)
+    def get(self, ids: Sequence[int], reader: object = None) -> KVCache | None:
+        """What was kept for exactly these ids, read by the same `reader` (an adapter)."""
+        key = (reader, tuple(ids))
         if key in self.entries:
             self.entries.move_to_end(key)
         return self.entries.get(key)
 
-    def keep(self, ids: Sequence[int], cache: KVCache) -> None:
+    def keep(self, ids: Sequence[int], cache: KVCache, reader: object = None) -> None:
         """Keep a cache of one row that holds exactly these ids."""
-        self.entries[tuple(ids)] = cache
+        self.entries[reader, tuple(ids)] = cache
         while len(self.entries) > self.limit:
             self.entries.popitem(last=False)
 

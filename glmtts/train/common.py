@@ -222,9 +222,15 @@ class Run:
             self.board.add_figure(name, figure, step)
 
     def save(
-        self, step: int, component: nn.Module, stateful: Mapping[str, Any], more: Any = None
+        self,
+        step: int,
+        component: nn.Module | None,
+        stateful: Mapping[str, Any],
+        more: Any = None,
     ) -> Path:
         """Write `step_NNNNNN/`: the component (loadable by `Synthesizer`) and `train_state.pt`.
+
+        Without a component the state is all there is.
 
         `step` is the last finished step. Written beside and renamed, so that a kill leaves the
         previous checkpoint whole; only the newest `keep` are kept.
@@ -234,7 +240,9 @@ class Run:
             return folder
         temporary = self.out / f".saving_{os.getpid()}"
         shutil.rmtree(temporary, ignore_errors=True)
-        checkpoint.save(component, temporary)
+        temporary.mkdir()
+        if component is not None:
+            checkpoint.save(component, temporary)
         state = {name: value.state_dict() for name, value in stateful.items()}
         torch.save({"step": step + 1, **state}, temporary / "train_state.pt")
         if more is not None:
