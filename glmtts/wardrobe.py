@@ -32,7 +32,7 @@ class Wardrobe:
         self._folders = dict(folders)
         self._bases: dict[str, str] = {}
         self._worn: dict[str, dict[str, Adapter]] = {}
-        self._views: dict[str, Any] = {}
+        self._views: dict[tuple[str, int], tuple[Any, Any]] = {}
         self._lock = Lock()
 
     def adapters(self, voice: Voice, model: Any) -> dict[str, Adapter]:
@@ -47,21 +47,24 @@ class Wardrobe:
             return self._worn[voice.adapter]
 
     def dressed(self, model: S, voice: Voice) -> S:
-        """A copy of `model` (it has attributes `lm` and `flow`) that speaks with the adapters.
+        """A copy of `model`, a synthesizer, that speaks with the adapters.
 
-        All weights are shared. The copy is made once for each voice.
+        All weights are shared. The copy is made once for each voice and model.
 
         Raises:
             CheckpointError: as `adapters`.
         """
         found = self.adapters(voice, model)
         with self._lock:
-            if voice.adapter not in self._views:
+            key = voice.adapter, id(model)  # the model is kept too, so that its id stays its own
+            if key not in self._views:
                 twin = copy.copy(model)
                 for name, adapter in found.items():
-                    setattr(twin, name, view(getattr(model, name), Rows(adapter)))
-                self._views[voice.adapter] = twin
-            return self._views[voice.adapter]
+                    setattr(twin, name, _wearing(getattr(model, name), adapter))
+                if model.shared_lm is not None and "lm" in found:
+                    twin.shared_lm = model.shared_lm.wearing(found["lm"])
+                self._views[key] = model, twin
+            return self._views[key][1]
 
     def _read(self, folder: Path, model: Any) -> dict[str, Adapter]:
         found: dict[str, Adapter] = {}
@@ -90,3 +93,10 @@ class Wardrobe:
                 f"{self._folders[name]}. Speak with the model it was trained on (--model), or "
                 "train it again."
             )
+
+
+def _wearing(component: Any, adapter: Adapter) -> Any:
+    """A view of a component with its adapter; what is shared by many speakers knows how."""
+    if isinstance(component, nn.Module):
+        return view(component, Rows(adapter))
+    return component.wearing(adapter)

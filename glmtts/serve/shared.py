@@ -15,16 +15,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import torch
 
+from glmtts.adapters import Adapter
 from glmtts.ahead import POLL_SECONDS
 from glmtts.engine import Engine, Request
 from glmtts.errors import Cancelled, SpeechError
 from glmtts.flow import FlowOptions, Opening, TokenToMel
 from glmtts.lm import Finish, TextToSpeechTokens, Utterance, best_of
+from glmtts.nn.adapted import Rows, view
 from glmtts.nn.threads import at_most, for_decoder
 from glmtts.sampling import Sampling
 from glmtts.synthesizer import Synthesizer
@@ -152,10 +155,14 @@ class SharedLM:
         sampling: Sampling = Sampling(),
         *,
         rng: torch.Generator | None = None,
+        adapter: Adapter | None = None,
     ) -> Ticket:
-        """As `TextToSpeechTokens.generate`."""
+        """As `TextToSpeechTokens.generate`; `adapter` changes the model for this utterance."""
         rng = rng or self.lm.generator(sampling.seed)
-        ticket = Ticket(self, lambda engine: engine.submit(text_ids, prompt, sampling, rng=rng))
+        ticket = Ticket(
+            self,
+            lambda engine: engine.submit(text_ids, prompt, sampling, rng=rng, adapter=adapter),
+        )
         with self._changed:
             if self._closed:
                 raise SpeechError("The engine has been closed.")
@@ -172,6 +179,7 @@ class SharedLM:
         rng: torch.Generator | None = None,
         misread: Callable[[Sequence[int]], float] | None = None,
         wanted: Callable[[], bool] = is_wanted,
+        adapter: Adapter | None = None,
     ) -> tuple[list[int], Finish]:
         """As `TextToSpeechTokens.generate_checked`, and with the same result."""
         own = rng or self.lm.generator(sampling.seed)
@@ -179,7 +187,10 @@ class SharedLM:
         def attempt() -> list[Utterance]:
             count = sampling.side_by_side
             rngs = self.lm.generators(own, count) if count > 1 else [own]
-            tickets = [self.generate(text_ids, prompt, sampling, rng=each) for each in rngs]
+            tickets = [
+                self.generate(text_ids, prompt, sampling, rng=each, adapter=adapter)
+                for each in rngs
+            ]
             try:
                 return [ticket.wait(wanted) for ticket in tickets]
             finally:
@@ -187,6 +198,10 @@ class SharedLM:
                     ticket.close()
 
         return best_of(attempt, sampling, misread)
+
+    def wearing(self, adapter: Adapter) -> "Wearing":
+        """The same model, with an adapter for what is asked of it this way."""
+        return Wearing(self, adapter)
 
     def give_up(self, ticket: Ticket) -> None:
         """Drop an utterance before the next step."""
@@ -218,7 +233,7 @@ class SharedLM:
         self._fail(SpeechError("The engine has been closed."))
 
     def _engine(self) -> Engine:
-        return Engine(self.lm, self.slots, self._capacity)
+        return Engine(self.lm, self.slots, self._capacity, adapters=True)
 
     def _take_changes(self, engine: Engine) -> bool:
         """Wait for work; bring the engine up to date; False when it is over."""
@@ -249,6 +264,41 @@ class SharedLM:
             self._new = []
         for ticket in tickets:
             ticket.news.put(error)
+
+
+@dataclass(frozen=True)
+class Wearing:
+    """A shared language model that speaks with an adapter, beside others without or with theirs."""
+
+    owner: SharedLM
+    adapter: Adapter
+
+    def generate(
+        self,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling = Sampling(),
+        *,
+        rng: torch.Generator | None = None,
+    ) -> Ticket:
+        """As `SharedLM.generate`."""
+        return self.owner.generate(text_ids, prompt, sampling, rng=rng, adapter=self.adapter)
+
+    def generate_checked(
+        self,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling = Sampling(),
+        *,
+        rng: torch.Generator | None = None,
+        misread: Callable[[Sequence[int]], float] | None = None,
+        wanted: Callable[[], bool] = is_wanted,
+    ) -> tuple[list[int], Finish]:
+        """As `SharedLM.generate_checked`."""
+        return self.owner.generate_checked(
+            text_ids, prompt, sampling,
+            rng=rng, misread=misread, wanted=wanted, adapter=self.adapter,
+        )  # fmt: skip
 
 
 due: ContextVar[Callable[[], float]] = ContextVar("glmtts_due", default=lambda: math.inf)
@@ -317,6 +367,10 @@ class OpenedFlow:
             while len(self._openings) > self._size:
                 self._openings.popitem(last=False)
         return opening
+
+    def wearing(self, adapter: Adapter) -> "OpenedFlow":
+        """The same flow with an adapter; its openings are its own."""
+        return OpenedFlow(view(self._flow, Rows(adapter)), self._size)
 
     def __getattr__(self, name: str) -> Any:
         """Everything else as it is."""

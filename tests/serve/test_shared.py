@@ -6,17 +6,21 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from glmtts import checkpoint
 from glmtts.audio import Audio
 from glmtts.engine import Engine
 from glmtts.errors import BadInput, Cancelled, SpeechError
-from glmtts.flow import FlowOptions
+from glmtts.flow import FlowOptions, TokenToMel
+from glmtts.lm import TextToSpeechTokens
 from glmtts.sampling import Sampling
 from glmtts.serve.shared import SharedLM, Turns, due, shared
 from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer
+from glmtts.train.lora import FLOW_LAYERS, LM_LAYERS, Trained
 from glmtts.wanted import until
 from tests import tiny
 
@@ -60,6 +64,28 @@ def test_texts_spoken_together_sound_as_they_do_alone(
     for ours, theirs in zip(found, expected, strict=True):
         assert torch.equal(ours.samples, theirs.samples)
         assert ours.finish_reason == theirs.finish_reason
+
+
+def test_voices_with_adapters_speak_beside_others_as_they_do_alone(
+    alone: Synthesizer, together: Synthesizer, tmp_path: Path
+) -> None:
+    model = tiny.build(tmp_path / "model")
+    for component, endings in (("lm", LM_LAYERS), ("flow", FLOW_LAYERS)):
+        folder = model / component
+        kind = TextToSpeechTokens if component == "lm" else TokenToMel
+        learnt = Trained.adapter_of(component, checkpoint.load(kind, folder), folder, endings, 0.3)
+        with torch.no_grad():
+            for parameter in learnt.learning:
+                torch.nn.init.normal_(parameter, std=0.2)
+        learnt.save(tmp_path / "adapter" / component)
+    plain = alone.voice("mei")
+    voices = [plain, replace(plain, adapter=str(tmp_path / "adapter")), plain]
+    expected = [alone.speak(TEXTS[3], voice, OPTIONS) for voice in voices]
+    assert not torch.equal(expected[0].samples, expected[1].samples)
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(lambda v: together.speak(TEXTS[3], v, OPTIONS), voices))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours.samples, theirs.samples)
 
 
 def test_giving_up_frees_the_slots_at_once(together: Synthesizer) -> None:
