@@ -31,7 +31,7 @@ background:var(--bg);font:15px/1.5 system-ui,sans-serif}h1{font-size:1.6rem;marg
 h2{font-size:1.15rem;margin:2.2rem 0 .6rem}p.note,td.soft,th{color:var(--soft)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
-td.n,th.n{text-align:right;white-space:nowrap}.tiles{display:flex;flex-wrap:wrap;gap:1rem}
+td.n,th.n{text-align:right}td.n,th.n,td.i{white-space:nowrap}.tiles{display:flex;flex-wrap:wrap;gap:1rem}
 .tile{border:1px solid var(--line);border-radius:.6rem;padding:.8rem 1rem;min-width:11rem}
 .tile b{display:block;font-size:1.7rem}.plots{display:grid;gap:1rem;
 grid-template-columns:repeat(auto-fill,minmax(18rem,1fr))}svg{width:100%;height:auto}
@@ -166,7 +166,7 @@ def _figures(figures: Mapping[str, Any], metrics: Sequence[Metric]) -> str:
         arrow = {"lower": " ↓", "higher": " ↑", "": ""}[metric.better]
         lines.append(
             f"<tr><td>{escape(metric.name.replace('_', ' '))}{arrow}"
-            f"<td class=n>{shown(found['mean'], metric)}<td>{interval_shown(found, metric)}"
+            f"<td class=n>{shown(found['mean'], metric)}<td class=i>{interval_shown(found, metric)}"
             f"<td class=n>{found['n']}{inside}<td class=soft>{escape(metric.about)}"
         )
     return "\n".join(lines) + "</table></div>"

@@ -18,7 +18,7 @@ CLASSES = (
     "Laughter", "Giggle", "Snicker", "Belly laugh", "Chuckle, chortle", "Baby laughter",
 )  # fmt: skip
 THRESHOLD = 0.1
-"""Above every one of 73 utterances of speech (at most 0.087, research/judges.md §3)."""
+"""Of 400 clips of plain speech the highest is 0.015; of 300 shouts of game actors 2 reach it."""
 
 LAUGH_TEXT = re.compile(
     r"哈{2,}|嘿{2,}|呵{2,}|嘻{2,}|\b(?:ha[- ]?){2,}|\b(?:he[- ]){2,}he\b|\[laughter\]", re.I
@@ -101,6 +101,9 @@ def stretches(
     for first, last in zip(edges[::2], edges[1::2], strict=True):
         start = float(starts[first]) + length / 4
         end = min(seconds, float(starts[last - 1]) + length * 3 / 4)
-        peak = float(curve[first:last].max())
-        found.append(Laugh(round(min(start, end), 2), round(end, 2), round(peak, 3)))
+        start, peak = min(start, end), float(curve[first:last].max())
+        if found and start <= found[-1].end_s:  # patches overlap: one laugh
+            before = found.pop()
+            start, peak = before.start_s, max(peak, before.probability)
+        found.append(Laugh(round(start, 2), round(end, 2), round(peak, 3)))
     return found

@@ -27,8 +27,8 @@ from glmtts.errors import CheckpointError, GlmTtsError
 from glmtts.judges.needs import needed, package_folder
 
 SAMPLE_RATE = 16_000
-PATCH_FRAMES, HOP_FRAMES, FRAME_S = 96, 24, 0.01
-"""A patch of 0.96 s every 0.24 s."""
+PATCH_FRAMES, HOP_FRAMES, FRAME_S = 96, 12, 0.01
+"""A patch of 0.96 s every 0.12 s: every 0.24 s misses one short laugh in seven."""
 PEAK = 0.5
 """Sounds are brought to this peak: a quiet laugh is hardly noticed otherwise."""
 
@@ -117,7 +117,7 @@ def _filters() -> np.ndarray:
 
 
 def patches(samples: np.ndarray) -> np.ndarray:
-    """Log-mel patches, one every 0.24 s, at least one: (N,) at 16 kHz -> (P, 1, 96, 64)."""
+    """Log-mel patches, one every 0.12 s, at least one: (N,) at 16 kHz -> (P, 1, 96, 64)."""
     window, hop, size = 400, 160, 512
     shortest = (PATCH_FRAMES - 1) * hop + window
     samples = np.pad(samples, (0, max(0, shortest - len(samples))))
