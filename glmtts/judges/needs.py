@@ -22,8 +22,8 @@ ALONE = {
 torchaudio above all, so they are installed without their dependencies and are in no extra."""
 
 
-def needed(module: str, what: str) -> Any:
-    """An optional module of the extra `eval`, or one of `ALONE`.
+def needed(module: str, what: str, extra: str = "eval") -> Any:
+    """An optional module of the extra `eval` (or another), or one of `ALONE`.
 
     Raises:
         MissingExtra: it is not installed.
@@ -35,7 +35,7 @@ def needed(module: str, what: str) -> Any:
         name = (error.name or module).partition(".")[0]
         if name in ALONE:
             raise MissingPackage(what, list(ALONE.values())) from error
-        raise MissingExtra(f"{what} ({name})", "eval") from error
+        raise MissingExtra(f"{what} ({name})", extra) from error
 
 
 def package_folder(module: str, what: str) -> tuple[Path, str]:

@@ -98,7 +98,7 @@ class RayPool(Pool):
             MissingExtra: Ray is not installed.
             GlmTtsError: the judge cannot be made; what it lacks is said.
         """
-        self._ray = needed("ray", "Judging in Ray actors")
+        self._ray = needed("ray", "Judging in actors", "ray")
         if not self._ray.is_initialized():
             self._ray.init(address=address, log_to_driver=False, include_dashboard=False)
         self._make, self._threads, self._gpus = make, threads, gpus
