@@ -1,6 +1,8 @@
 """The server on Ray Serve: the language model scales apart from flow, vocoder and HTTP.
 
-    GLMTTS_API_KEY=… serve run glmtts.serve.ray_app:application
+    GLMTTS_API_KEY=… serve run glmtts.serve.ray_app:make
+
+Not yet run on a cluster: what crosses between the two (`serve.remote`) is tested without Ray.
 
 `Speech` is the same application as `glmtts serve`, with flow and vocoder; its language model is
 `LanguageModel`, a deployment of its own, reached token by token (`serve.remote`). Environment:
@@ -12,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ray import serve  # pyright: ignore
-
+from glmtts.errors import MissingExtra
 from glmtts.serve.app import create_app
 from glmtts.serve.keys import KeyRing
 from glmtts.serve.remote import Desk, RemoteLM, Spoken, Wanted
@@ -21,7 +22,6 @@ from glmtts.serve.settings import Settings
 from glmtts.serve.shared import SharedLM, shared
 from glmtts.synthesizer import Synthesizer
 
-serve_: Any = serve
 APPLICATION = "glmtts"
 SLOTS = 32
 
@@ -29,6 +29,19 @@ SLOTS = 32
 def model_name() -> str:
     """The model of this cluster."""
     return os.environ.get("GLMTTS_MODEL", "glmtts-nano")
+
+
+def ray_serve() -> Any:
+    """Ray Serve.
+
+    Raises:
+        MissingExtra: Ray is not installed.
+    """
+    try:
+        from ray import serve  # pyright: ignore
+    except ImportError as error:
+        raise MissingExtra("The server on a cluster", "ray") from error
+    return serve
 
 
 def replicas(variable: str) -> dict[str, Any]:
@@ -63,7 +76,7 @@ class HandleWire:
 
     def __init__(self) -> None:
         """Find it."""
-        self._handle: Any = serve_.get_deployment_handle("LanguageModel", APPLICATION)
+        self._handle: Any = ray_serve().get_deployment_handle("LanguageModel", APPLICATION)
 
     def tokens(self, wanted: Wanted) -> Iterator[Any]:
         """See `remote.Wire`."""
@@ -97,25 +110,22 @@ def build() -> Any:
 
 
 class Speech:
-    """HTTP, flow and vocoder."""
+    """HTTP, flow and vocoder; `build` is its application."""
 
-
-def make() -> Any:
-    """The application for `serve run`."""
-    lm = serve_.deployment(
-        name="LanguageModel", max_ongoing_requests=SLOTS, health_check_period_s=5,
-        **replicas("GLMTTS_LM_REPLICAS"),
-    )(LanguageModel)  # fmt: skip
-    speech = serve_.deployment(
-        name="Speech", max_ongoing_requests=64, **replicas("GLMTTS_SPEECH_REPLICAS")
-    )(serve_.ingress(build)(_WithModel))
-    return speech.bind(lm.bind())
-
-
-class _WithModel(Speech):
     def __init__(self, lm: Any) -> None:
         """`lm` makes Ray start the language model with this."""
         self._lm = lm
 
 
-application = make()
+def make(args: dict[str, str] | None = None) -> Any:
+    """The application for `serve run`; `args` may hold the environment variables of above."""
+    os.environ.update(args or {})
+    serve = ray_serve()
+    lm = serve.deployment(
+        name="LanguageModel", max_ongoing_requests=SLOTS, health_check_period_s=5,
+        **replicas("GLMTTS_LM_REPLICAS"),
+    )(LanguageModel)  # fmt: skip
+    speech = serve.deployment(
+        name="Speech", max_ongoing_requests=64, **replicas("GLMTTS_SPEECH_REPLICAS")
+    )(serve.ingress(build)(Speech))
+    return speech.bind(lm.bind())
