@@ -1,0 +1,239 @@
+"""A language model in another process, used as one in this: what crosses is ids, tokens and state.
+
+The state of the random generator travels with a request and comes back, so a text sounds as it does
+in one process. It also makes a retry exact: after the other side died, the same tokens are drawn
+again by another, and those that were delivered are dropped.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, cast
+
+import torch
+
+from glmtts.errors import Cancelled, GlmTtsError, SpeechError
+from glmtts.lm import Finish, Utterance, best_of
+from glmtts.sampling import Sampling
+from glmtts.serve.shared import SharedLM
+from glmtts.voice import Prompt
+from glmtts.wanted import is_wanted
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be spoken; everything in it can be pickled."""
+
+    text_ids: tuple[int, ...]
+    prompt: Prompt
+    sampling: Sampling
+    state: bytes
+    """Of the random generator."""
+
+
+@dataclass
+class Spoken:
+    """A finished utterance, with what `best_of` reads of one."""
+
+    tokens: list[int]
+    finish_reason: Finish | None
+    runaway: int
+
+
+@dataclass
+class End:
+    """How an utterance ended, and the state of the generator after it."""
+
+    reason: Finish
+    state: bytes
+
+
+class Wire(Protocol):
+    """How the other side is reached; any exception but ours means that it may have died."""
+
+    def tokens(self, wanted: Wanted) -> Iterable["int | End"]:
+        """Tokens as they come, then how it ended."""
+        ...
+
+    def utterances(self, wanted: Wanted) -> tuple[list[Spoken], bytes]:
+        """`side_by_side` finished utterances, and the state of the generator after them."""
+        ...
+
+
+class Desk:
+    """The other side: answers a `Wire` from a language model that many use."""
+
+    def __init__(self, lm: SharedLM) -> None:
+        """Answer from `lm`."""
+        self.lm = lm
+
+    def tokens(self, wanted: Wanted) -> "Iterator[int | End]":
+        """See `Wire`."""
+        rng = _generator(wanted.state)
+        ticket = self.lm.generate(wanted.text_ids, wanted.prompt, wanted.sampling, rng=rng)
+        try:
+            yield from ticket
+            assert ticket.finish_reason is not None
+            yield End(ticket.finish_reason, _state(rng))
+        finally:
+            ticket.close()
+
+    def utterances(self, wanted: Wanted) -> tuple[list[Spoken], bytes]:
+        """See `Wire`."""
+        own = _generator(wanted.state)
+        count = wanted.sampling.side_by_side
+        rngs = self.lm.lm.generators(own, count) if count > 1 else [own]
+        tickets = [
+            self.lm.generate(wanted.text_ids, wanted.prompt, wanted.sampling, rng=rng)
+            for rng in rngs
+        ]
+        try:
+            done = [ticket.wait(is_wanted) for ticket in tickets]
+        finally:
+            for ticket in tickets:
+                ticket.close()
+        return [Spoken(u.tokens, u.finish_reason, u.runaway) for u in done], _state(own)
+
+
+class RemoteLM:
+    """The near side: a `SpeechLM` whose work is done elsewhere."""
+
+    def __init__(self, wire: Wire) -> None:
+        """Reach the other side by `wire`."""
+        self.wire = wire
+
+    def generate(
+        self,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling = Sampling(),
+        *,
+        rng: torch.Generator | None = None,
+    ) -> "RemoteTokens":
+        """As `TextToSpeechTokens.generate`."""
+        rng = rng or _seeded(sampling.seed)
+        return RemoteTokens(self.wire, _wanted(text_ids, prompt, sampling, rng), rng)
+
+    def generate_checked(
+        self,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling = Sampling(),
+        *,
+        rng: torch.Generator | None = None,
+        misread: Callable[[Sequence[int]], float] | None = None,
+        wanted: Callable[[], bool] = is_wanted,
+    ) -> tuple[list[int], Finish]:
+        """As `TextToSpeechTokens.generate_checked`."""
+        rng = rng or _seeded(sampling.seed)
+
+        def attempt() -> list[Utterance]:
+            if not wanted():
+                raise Cancelled("Nobody waits for this speech any more.")
+            asked = _wanted(text_ids, prompt, sampling, rng)
+            spoken, state = tried(lambda: self.wire.utterances(asked))
+            _restore(rng, state)
+            return cast("list[Utterance]", spoken)  # `best_of` reads three fields of them
+
+        return best_of(attempt, sampling, misread)
+
+
+class RemoteTokens(Iterator[int]):
+    """Tokens from the other side, or from another if that one dies."""
+
+    def __init__(self, wire: Wire, wanted: Wanted, rng: torch.Generator) -> None:
+        """Ask; `rng` is brought to where the other side left it."""
+        self._rng = rng
+        self.finish_reason: Finish | None = None
+        self._wire, self._wanted = wire, wanted
+        self._given = 0
+        self._tries = 0
+        self._items = iter(wire.tokens(wanted))
+
+    def __next__(self) -> int:
+        """The next token.
+
+        Raises:
+            SpeechError: no side answers.
+        """
+        while self.finish_reason is None:
+            try:
+                item = next(self._items)
+            except (GlmTtsError, GeneratorExit):
+                raise
+            except Exception as error:  # StopIteration before the end is a broken line too
+                self._again(error)
+                continue
+            if isinstance(item, End):
+                self.finish_reason = item.reason
+                _restore(self._rng, item.state)
+            else:
+                self._given += 1
+                return item
+        raise StopIteration
+
+    def _again(self, error: Exception) -> None:
+        self._tries += 1
+        if self._tries >= TRIES:
+            raise SpeechError("No language model answers. Try again.") from error
+        log.warning("A language model was lost after %d tokens: %r", self._given, error)
+        self._items = iter(self._wire.tokens(self._wanted))
+        for _ in range(self._given):
+            next(self._items, None)
+
+    def close(self) -> None:
+        """No more are wanted."""
+        if close := getattr(self._items, "close", None):
+            close()
+
+
+def tried(call: Callable[[], T]) -> T:
+    """The result of a call that another side repeats if the first dies.
+
+    Raises:
+        SpeechError: none answers.
+    """
+    last: Exception | None = None
+    for _ in range(TRIES):
+        try:
+            return call()
+        except GlmTtsError:
+            raise
+        except Exception as error:
+            log.warning("A language model was lost: %r", error)
+            last = error
+    raise SpeechError("No language model answers. Try again.") from last
+
+
+def _wanted(
+    text_ids: Sequence[int], prompt: Prompt, sampling: Sampling, rng: torch.Generator
+) -> Wanted:
+    return Wanted(tuple(text_ids), prompt, sampling, _state(rng))
+
+
+def _seeded(seed: int | None) -> torch.Generator:
+    rng = torch.Generator()
+    if seed is None:
+        rng.seed()
+    else:
+        rng.manual_seed(seed)
+    return rng
+
+
+def _state(rng: torch.Generator) -> bytes:
+    return rng.get_state().numpy().tobytes()
+
+
+def _restore(rng: torch.Generator, state: bytes) -> None:
+    rng.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+
+
+def _generator(state: bytes) -> torch.Generator:
+    rng = torch.Generator()
+    _restore(rng, state)
+    return rng
