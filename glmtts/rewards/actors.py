@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from glmtts.judges.needs import needed
-from glmtts.rewards.pool import Batch, MakeJudge, Pool, Worker, judge_all
+from glmtts.rewards.pool import Batch, MakeJudge, Pool, Worker, judge_all, make_judge
 from glmtts.rewards.wire import Packed, unpack
 
 
@@ -15,18 +15,21 @@ class Judging:
     """What an actor does."""
 
     def __init__(self, make: MakeJudge, threads: int) -> None:
-        """Make the judge."""
+        """Make the judge; an error waits for `ready`, Ray would hide its kind."""
         import torch
 
         torch.set_num_threads(threads)
-        self._judge = make()
+        self._judge, self._error = make_judge(make)
 
     def ready(self) -> tuple[str, Any]:
         """The answer of a worker that has started."""
+        if self._judge is None:
+            return "broken", self._error
         return "ready", (self._judge.name, self._judge.version)
 
     def judge(self, packed: list[Packed]) -> tuple[str, Any]:
         """The answer to a batch."""
+        assert self._judge is not None, "a judge that could not be made was asked"
         return "verdicts", judge_all(self._judge, [unpack(one) for one in packed])
 
 
@@ -49,16 +52,9 @@ class Actor:
 
     def answer(self) -> tuple[str, Any]:
         """See `Worker`."""
-        errors = self._ray.exceptions
         try:
             return self._ray.get(self.pending)
-        except errors.RayTaskError as error:  # the judge could not be made
-            cause = getattr(error, "cause", None) or error
-            return "broken", cause
-        except errors.RayActorError as error:
-            made = getattr(error, "cause", None) or error.__cause__
-            if not self.ready and isinstance(made, Exception):
-                return "broken", made
+        except self._ray.exceptions.RayError as error:
             raise EOFError(str(error)) from error
 
     def stop(self) -> str:

@@ -306,19 +306,25 @@ def serve(pipe: Any, make: MakeJudge, threads: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who asks
     torch.set_num_threads(threads)
-    try:
-        judge = make()
-    except Exception as error:
-        known = error if isinstance(error, GlmTtsError) else WorkerLost(
-            f"The judge cannot be made ({type(error).__name__}: {error})."
-        )  # fmt: skip
-        pipe.send(("broken", known))
+    judge, error = make_judge(make)
+    if judge is None:
+        pipe.send(("broken", error))
         return
     with contextlib.suppress(EOFError, OSError):
         pipe.send(("ready", (judge.name, judge.version)))
         while True:
             samples = [unpack(packed) for packed in pipe.recv()]
             pipe.send(("verdicts", judge_all(judge, samples)))
+
+
+def make_judge(make: MakeJudge) -> tuple[Judge | None, GlmTtsError | None]:
+    """The judge, or why it cannot be made, as an error that crosses processes."""
+    try:
+        return make(), None
+    except GlmTtsError as error:
+        return None, error
+    except Exception as error:
+        return None, WorkerLost(f"The judge cannot be made ({type(error).__name__}: {error}).")
 
 
 def judge_all(judge: Judge, samples: Sequence[Sample]) -> list[Verdict]:
