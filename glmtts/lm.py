@@ -8,7 +8,7 @@ token `i` and class `speech_count` is the end.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
 import torch
@@ -307,6 +307,14 @@ class TextToSpeechTokens(nn.Module):
             None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         )
         self.packed_head: Int8Linear | None = None
+
+    @torch.no_grad()
+    def untied(self) -> "TextToSpeechTokens":
+        """A copy whose head is a matrix of its own, equal to the embedding."""
+        other = TextToSpeechTokens(replace(self.config, tied=False)).to(self.device)
+        head = self.model.embed_tokens if self.lm_head is None else self.lm_head
+        other.load_state_dict({**self.state_dict(), "lm_head.weight": head.weight})
+        return other.train(self.training)
 
     @property
     def device(self) -> torch.device:

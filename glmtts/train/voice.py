@@ -113,7 +113,8 @@ def main(config: Config) -> None:
     voice = reference(train, speaker, folder)
     judge = Judge(config.base, voice, valid, config.judge_sentences, str(run.device))
     before = judge(None)
-    run.log(0, **before.values("base"))
+    if before.spoken:
+        run.log(0, **before.values("base"))
 
     done: list[Trained] = []
     for name, build in (("lm", language_model), ("flow", flow_model)):
@@ -130,7 +131,8 @@ def main(config: Config) -> None:
         done.append(trained)
 
     after = judge(done)
-    run.log(config.steps, **after.values("voice"))
+    if after.spoken:
+        run.log(config.steps, **after.values("voice"))
     kept = accepted(done, before, after, config.worse, judge)
     write_card(config.out / "voice", voice, kept, before, after, config.base, seconds(train))
     run.finish()
