@@ -170,11 +170,12 @@ def fit(run: Run, config: Config, trained: Trained, loss: Loss, check: Callable[
             part.log(
                 step, **shown, grad_norm=grad_norm, minutes_left=each * (steps - step - 1) / 60
             )
-        last = step + 1 == steps or run.stopping
-        if run.due(step, config.valid_every) or last:
+        last = step + 1 == steps
+        if run.due(step, config.valid_every) or last:  # not when stopped: it would count as one
             best.offer(step, check())
             part.log(step, valid=best.latest, best=best.loss, best_step=best.step)
-        if run.due(step, config.save_every) or last or best.bad >= config.patience:
+        ends = last or run.stopping or best.bad >= config.patience
+        if run.due(step, config.save_every) or ends:
             part.save(step, None, stateful, config)
     if not run.stopping:
         trained.load_state_dict(best.state)
