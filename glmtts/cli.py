@@ -133,7 +133,8 @@ def voice() -> None:
 
 @voice.command("add")
 @click.argument("name")
-@click.argument("clip")
+@click.argument("clip", required=False)
+@click.option("--adapter", type=PATH, help="Instead of CLIP: what `glmtts train voice` left.")
 @click.option("--transcript", default="", help="What the clip says; the clone is better with it.")
 @TRANSCRIBE
 @click.option("--language", type=click.Choice(["zh", "en"]), help="By the transcript if absent.")
@@ -142,12 +143,31 @@ def voice() -> None:
 @click.option("--force", is_flag=True, help="Replace a voice of this name.")
 @MODEL
 @DEVICE
-def voice_add(name: str, clip: str, **flags: Any) -> None:
-    """Clone the speaker of CLIP (4 to 10 s, one person) as the voice NAME."""
-    from glmtts.commands.voices import add
+def voice_add(name: str, clip: str | None, adapter: Path | None, **flags: Any) -> None:
+    """Clone the speaker of CLIP (4 to 10 s, one person) as the voice NAME, or keep a trained."""
+    from glmtts.commands.voices import add, add_adapted
 
+    if (clip is None) == (adapter is None):
+        raise click.UsageError("Give a CLIP, or --adapter with the folder of a trained voice.")
+    if adapter is not None:
+        chosen = {key: flags[key] for key in ("gender", "force", "model")}
+        click.echo(f"Stored {name} in {add_adapted(name, adapter, **chosen)}")
+        return
+    assert clip is not None
     _one_transcript(flags)
     click.echo(f"Stored {name} in {add(name, clip, **flags)}")
+
+
+@voice.command("merge")
+@click.argument("folder", metavar="VOICE", type=PATH)
+@click.argument("out", type=PATH)
+@MODEL
+def voice_merge(folder: Path, out: Path, model: str) -> None:
+    """Make the model OUT of VOICE, what `glmtts train voice` left: no adapters, no base needed."""
+    from glmtts.commands.voices import merge
+
+    path = merge(folder, out, model=model)
+    click.echo(f"{path} is a model: glmtts say --model {path} …")
 
 
 @voice.command("list")

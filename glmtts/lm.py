@@ -347,6 +347,14 @@ class TextToSpeechTokens(nn.Module):
         )
         self.packed_head: Int8Linear | None = None
 
+    @torch.no_grad()
+    def untied(self) -> "TextToSpeechTokens":
+        """A copy whose head is a matrix of its own, equal to the embedding."""
+        other = TextToSpeechTokens(replace(self.config, tied=False)).to(self.device)
+        head = self.model.embed_tokens if self.lm_head is None else self.lm_head
+        other.load_state_dict({**self.state_dict(), "lm_head.weight": head.weight})
+        return other.train(self.training)
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

@@ -113,7 +113,8 @@ def main(config: Config) -> None:
     voice = reference(train, speaker, folder)
     judge = Judge(config.base, voice, valid, config.judge_sentences, str(run.device))
     before = judge(None)
-    run.log(0, **before.values("base"))
+    if before.spoken:
+        run.log(0, **before.values("base"))
 
     done: list[Trained] = []
     for name, build in (("lm", language_model), ("flow", flow_model)):
@@ -130,7 +131,8 @@ def main(config: Config) -> None:
         done.append(trained)
 
     after = judge(done)
-    run.log(config.steps, **after.values("voice"))
+    if after.spoken:
+        run.log(config.steps, **after.values("voice"))
     kept = accepted(done, before, after, config.worse, judge)
     write_card(config.out / "voice", voice, kept, before, after, config.base, seconds(train))
     run.finish()
@@ -168,11 +170,12 @@ def fit(run: Run, config: Config, trained: Trained, loss: Loss, check: Callable[
             part.log(
                 step, **shown, grad_norm=grad_norm, minutes_left=each * (steps - step - 1) / 60
             )
-        last = step + 1 == steps or run.stopping
-        if run.due(step, config.valid_every) or last:
+        last = step + 1 == steps
+        if run.due(step, config.valid_every) or last:  # not when stopped: it would count as one
             best.offer(step, check())
             part.log(step, valid=best.latest, best=best.loss, best_step=best.step)
-        if run.due(step, config.save_every) or last or best.bad >= config.patience:
+        ends = last or run.stopping or best.bad >= config.patience
+        if run.due(step, config.save_every) or ends:
             part.save(step, None, stateful, config)
     if not run.stopping:
         trained.load_state_dict(best.state)
