@@ -36,7 +36,7 @@ class Sampling:
     seed: int | None = None
     retries: int = 2
     candidates: int | None = None
-    accept: float = 2.5
+    accept: float = 1.2
 
     @property
     def side_by_side(self) -> int:
