@@ -11,6 +11,7 @@ GLMTTS_MODEL, GLMTTS_LM_REPLICAS and GLMTTS_SPEECH_REPLICAS ("2", or "1-8" to sc
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,9 @@ def ray_serve() -> Any:
         MissingExtra: Ray is not installed.
     """
     try:
-        from ray import serve  # pyright: ignore
+        return import_module("ray.serve")
     except ImportError as error:
         raise MissingExtra("The server on a cluster", "ray") from error
-    return serve
 
 
 def replicas(variable: str) -> dict[str, Any]:
