@@ -1,9 +1,11 @@
 """Keys and values of past positions, kept by the caller: one set of weights serves many streams."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -153,8 +155,16 @@ def empty_cache(
 ) -> KVCache:
     """Allocate a cache on the device of `like`, in its type or in `dtype`.
 
-    A CPU hands out the memory only as it is written to.
+    On a CPU it takes memory only as it is written to.
     """
     shape = (layers, rows, kv_heads, capacity, head_dim)
-    keys = torch.zeros(shape, dtype=dtype or like.dtype, device=like.device)
-    return KVCache(keys, torch.zeros_like(keys))
+    dtype = dtype or like.dtype
+    return KVCache(_zeros(shape, dtype, like.device), _zeros(shape, dtype, like.device))
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    # torch's own zeros are written one by one, NumPy's are pages that nobody has touched.
+    pages = np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)
+    return torch.from_numpy(pages).view(dtype).view(shape)
