@@ -139,7 +139,7 @@ def test_work_nobody_wants_stops_in_the_middle_of_a_block(synth: Synthesizer) ->
     finally:
         del synth.flow.velocity  # type: ignore[attr-defined]
     assert len(steps) == 3
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 # ----- paces --------------------------------------------------------------------------------------
