@@ -37,6 +37,10 @@ class Request(Utterance):
     slot: int | None = None
     adapter: Adapter | None = None
 
+    def starts_like(self, other: "Request") -> bool:
+        """Whether both read the very same before they speak, by the same weights."""
+        return self.sequence == other.sequence and self.adapter is other.adapter
+
 
 class Engine:
     """A language model that speaks up to `slots` utterances side by side.
@@ -138,8 +142,9 @@ class Engine:
         """Let a waiting request in, and give each running one its next token.
 
         A prompt is read between two steps, one at a time, so that no crowd of newcomers holds up
-        those that already speak. Those behind it that go on from the very same prompt and text are
-        let in with it: it is read once for all of them, and they advance as one.
+        those that already speak. Those behind it that go on from the very same prompt and text,
+        with the same adapter, are let in with it: it is read once for all of them, and they advance
+        as one.
 
         Returns:
             The requests that took a token or ended in this step.
@@ -149,7 +154,7 @@ class Engine:
         newest: Request | None = None
         while self._waiting and len(slots) < self.slots:
             request = self._waiting[0]
-            if newest is not None and newest.sequence != request.sequence:
+            if newest is not None and not newest.starts_like(request):
                 break
             slot = next(slot for slot in range(self.slots) if slot not in self._running)
             if newest is None:

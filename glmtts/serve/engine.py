@@ -194,11 +194,13 @@ class Speech(AsyncIterator[Piece]):
             GlmTtsError: it cannot be spoken, or is not wanted any more.
         """
         due.set(lambda: self._dry if self._dry else 0.0)
+        made_s = 0.0  # not `seconds`: the event loop may be late to count
         with until(self._wanted):
             order = self.order
             for piece in speaker.pieces(order.text, order.voice, order.options):
                 tell(piece)
-                while self.seconds - self._taken_s > ahead_s and self._wanted():
+                made_s += piece.audio.seconds
+                while made_s - self._taken_s > ahead_s and self._wanted():
                     time.sleep(POLL_SECONDS)
 
     # ----- in the event loop ----------------------------------------------------------------------

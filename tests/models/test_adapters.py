@@ -222,6 +222,20 @@ def test_an_engine_without_adapters_refuses_them() -> None:
         Engine(lm, slots=1, static=True, adapters=True)
 
 
+def test_one_text_asked_for_with_two_adapters_at_once_is_read_twice() -> None:
+    lm = model()
+    text, prompt, sampling = JOBS[0]
+    worn = [None, random_adapter(lm, 0), random_adapter(lm, 1), None]
+    expected: list[list[int]] = []
+    for adapter in worn:
+        alone = lm if adapter is None else view(lm, Rows(adapter))
+        expected.append(list(alone.generate(text, prompt, sampling)))
+    engine = Engine(lm, slots=4, capacity=200, adapters=True)
+    requests = [engine.submit(text, prompt, sampling, adapter=adapter) for adapter in worn]
+    engine.run()
+    assert [request.tokens for request in requests] == expected
+
+
 def test_one_text_read_with_two_adapters_is_kept_twice() -> None:
     lm = model()
     engine = Engine(lm, slots=2, adapters=True)
