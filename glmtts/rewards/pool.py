@@ -10,6 +10,7 @@ import contextlib
 import math
 import signal
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ class Worker(Protocol):
         ...
 
 
-class Pool:
+class Pool(ABC):
     """A judge whose samples are judged by several workers in parallel.
 
     Attributes:
@@ -99,13 +100,13 @@ class Pool:
             self.close()
             raise
 
+    @abstractmethod
     def _start(self) -> Worker:
         """A new worker."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _wait(self, workers: list[Worker], patience_s: float) -> list[Worker]:
         """Those of `workers` that have answered or died, after at most so long."""
-        raise NotImplementedError
 
     def __enter__(self) -> "Pool":
         """The pool; its workers end with the block."""
