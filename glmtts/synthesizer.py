@@ -394,6 +394,11 @@ class Synthesizer:
         """
         return self._wardrobe.dressed(self, voice) if voice.adapter else self
 
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """Tags that the language model obeys: styles of `glmtts.text.styles`, and "laughter"."""
+        return self.lm.config.styles
+
     def sentences(self, text: str, options: SpeakOptions | None = None) -> list[str]:
         """The sentences that `stream` speaks one by one, as they will be read.
 
@@ -407,8 +412,8 @@ class Synthesizer:
         sentences = self.frontend(text, Lexicon.opened(options.lexicon) if options else None)
         if options is None or options.style in (None, NEUTRAL):
             return sentences
-        if options.style not in self.lm.config.styles:
-            known = ", ".join(self.lm.config.styles) or "none"
+        if options.style not in self.styles:
+            known = ", ".join(self.styles) or "none"
             raise BadInput(
                 f"This model does not speak {options.style!r} at will; it knows {known}. Leave "
                 "the style out, or clone a clip that is spoken so."
@@ -567,9 +572,7 @@ class Synthesizer:
 
     def reader(self, policy: Policy | None = None) -> "TextReader":
         """What turns sentences into text ids for this model."""
-        return TextReader(
-            self.text_tokenizer, self.manifest.phonemes, policy, self.lm.config.styles
-        )
+        return TextReader(self.text_tokenizer, self.manifest.phonemes, policy, self.styles)
 
     def _readable(
         self, text: str, options: SpeakOptions
