@@ -20,6 +20,13 @@ TRANSCRIBE = click.option(
 MODEL = click.option(
     "--model", default="glmtts-nano", show_default=True, help="Name or folder of a model."
 )
+COMPONENT = click.option(
+    "--component",
+    "components",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="Use this lm, flow, vocoder, … instead, such as a training checkpoint; repeatable.",
+)
 DEVICE = click.option("--device", default="auto", show_default=True, help="cpu, cuda, auto.")
 PATH = click.Path(path_type=Path)
 LEXICON = click.option(
@@ -82,13 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @click.option("--steps", type=int, help="Steps of the flow; more is slower and cleaner.")
 @LEXICON
 @MODEL
-@click.option(
-    "--component",
-    "components",
-    multiple=True,
-    metavar="NAME=FOLDER",
-    help="Use this lm, flow, vocoder, … instead, such as a training checkpoint; repeatable.",
-)
+@COMPONENT
 @DEVICE
 def say(text: str, output: str | None, play: bool, **flags: Any) -> None:
     """Speak TEXT, a .txt or .md file, or standard input (-).
@@ -457,6 +458,13 @@ def _task(name: str, about: str, cases: str, *, needs_cases: bool, subset: str =
     @click.option("--seed", "seeds", type=int, multiple=True, help="Repeatable; 0 if absent.")
     @click.option("--limit", default=0, help="Only so many cases, evenly over the list.")
     @click.option("-v", "--voice", default="", help="Voice of cases that ask for none.")
+    @COMPONENT
+    @click.option(
+        "--candidates",
+        type=click.IntRange(min=1),
+        help="Utterances drawn for each sentence, of which the best is kept; the model's own "
+        "number if absent.",
+    )
     @click.option("--workers", default=0, help="Processes for each judge; 0: in this one.")
     @click.option("--players", default=24, show_default=True, help="Sounds in the report.")
     @DEVICE

@@ -6,6 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from glmtts.commands.say import component_folders
 from glmtts.errors import BadInput
 from glmtts.eval import cases as lists
 from glmtts.eval import compare as comparing
@@ -36,6 +37,8 @@ def run(
     workers: int,
     players: int,
     device: str,
+    components: Sequence[str] = (),
+    candidates: int | None = None,
 ) -> tuple[dict[str, Any], str]:
     """Run a task; its summary, and a table for people.
 
@@ -55,7 +58,8 @@ def run(
         source=str(cases or "built in"),
     )  # fmt: skip
     source: Source = Folder(audio) if audio is not None else Speaker(
-        model, out / "audio", device=device, voice=voice, paced=task.paced
+        model, out / "audio", device=device, voice=voice, paced=task.paced,
+        components=component_folders(components), candidates=candidates,
     )  # fmt: skip
     with tqdm(total=len(said) * len(plan.seeds), unit="case", desc=name) as bar:
 
