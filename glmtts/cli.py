@@ -654,13 +654,19 @@ def data_encode(
 )
 @click.option("--longest", default=20.0, show_default=True, help="Seconds of a clip, at most 40.")
 @click.option("--loudness", default=-24.0, show_default=True, help="Of the clips, in LUFS.")
-@click.option("--separate", default="", help="Take speech out of music first: demucs.")
+@click.option("--separate", default="", help="Take speech out of music: demucs, roformer.")
 @click.option("--denoise", default="", help="Take noise away first: rnnoise, noisereduce.")
+@click.option("--diarize", default="", help="Who tells who speaks when: pyannote.")
 @click.option("--snr", default=20.0, show_default=True, help="Least dB of speech over its pauses.")
 @click.option("--bandwidth", default=4_500.0, show_default=True, help="Least bandwidth in Hz.")
 @click.option("--mos", default=2.5, show_default=True, help="Least naturalness, 0 does not judge.")
 @click.option("--per", default=0.35, show_default=True, help="Most phonemes the ear may dispute.")
-@click.option("--wer", default=0.15, show_default=True, help="Most words Whisper may dispute.")
+@click.option("--wer", default=0.15, show_default=True, help="Most words recognisers may dispute.")
+@click.option(
+    "--recognizer", default="whisper", show_default=True,
+    help="Who writes words: whisper, paraformer, sensevoice.",
+)  # fmt: skip
+@click.option("--second", default="", help="Who must agree with them: one of these, else the ear.")
 @click.option("--no-whisper", is_flag=True, help="Only the ear listens; needs transcripts.")
 @click.option("--keep-punctuation", is_flag=True, help="Write no commas where pauses are.")
 @click.option("--workers", default=1, show_default=True, help="Processes, or Ray actors.")
