@@ -151,7 +151,7 @@ class RemoteTokens(Iterator[int]):
         self._rng = rng
         self.finish_reason: Finish | None = None
         self._wire, self._wanted = wire, wanted
-        self._given = 0
+        self._given = self._known = 0  # _known: still to be dropped after a loss
         self._tries = 0
         self._items = iter(wire.tokens(wanted))
 
@@ -172,6 +172,8 @@ class RemoteTokens(Iterator[int]):
             if isinstance(item, End):
                 self.finish_reason = item.reason
                 _restore(self._rng, item.state)
+            elif self._known:
+                self._known -= 1
             else:
                 self._given += 1
                 return item
@@ -182,9 +184,7 @@ class RemoteTokens(Iterator[int]):
         if self._tries >= TRIES:
             raise SpeechError("No language model answers. Try again.") from error
         log.warning("A language model was lost after %d tokens: %r", self._given, error)
-        self._items = iter(self._wire.tokens(self._wanted))
-        for _ in range(self._given):
-            next(self._items, None)
+        self._items, self._known = iter(self._wire.tokens(self._wanted)), self._given
 
     def close(self) -> None:
         """No more are wanted."""
