@@ -79,7 +79,8 @@ class LanguageModel:
 
     def __init__(self) -> None:
         """Load the model."""
-        self._desk = Desk(SharedLM(Synthesizer.load(model_name()).lm, SLOTS))
+        model = Synthesizer.load(model_name())
+        self._desk = Desk(SharedLM(model.lm, SLOTS), model.proofreader)
 
     async def tokens(self, wanted: Wanted) -> AsyncGenerator[Any]:
         """See `remote.Wire`."""
