@@ -1,6 +1,6 @@
 """A watermark that is not heard: which of two neighbouring bands is a little louder, by a key.
 
-Time is cut into slots of 80 ms and the spectrum from 0.4 to 5.6 kHz into pairs of bands. In each
+Time is cut into slots of 32 ms and the spectrum from 0.4 to 5.6 kHz into pairs of bands. In each
 slot the key says for each pair which band is raised and which is lowered, by 1 dB. A listener takes
 that for timbre; who knows the key adds thousands of such coins up and finds that they fall as
 the key says. This is spread-spectrum patchwork (Bender et al., "Techniques for data hiding", 1996)
@@ -26,15 +26,16 @@ PUBLIC_KEY = "glmtts"
 """Known to all: tells who looks for it that a machine spoke. A secret key proves whose it was."""
 
 WINDOW_S = 0.032
-FRAMES = 5
-"""Frames, half a window apart, in a slot."""
-SLOTS = 128
-"""Slots until the pattern begins again."""
+FRAMES = 2
+"""Frames, half a window apart, in a slot. Fewer give more coins: a score for 5 s of speech of 6.1
+with 5, 8.5 with 3, 10.6 with 2, 12.9 with 1 (medians of 12 clips), but a rougher sound."""
+SLOTS = 256
+"""Slots until the pattern begins again, 8 s."""
 EDGES = (13, 15, 17, 19, 22, 25, 28, 32, 37, 42, 48, 55, 62, 71, 81, 92, 105, 120, 137, 156, 180)
 """Of the bands, in steps of 31.25 Hz; each about a seventh wider than the one below."""
 PAIRS = (len(EDGES) - 1) // 2
 DETECT_RATE = 16_000
-FINE = 10
+FINE = 4
 """Places within a slot at which its beginning is looked for."""
 CHANCE = 1e-6
 """How often a sound without a watermark may be taken for one with it."""
@@ -181,8 +182,8 @@ def _contrasts(samples: Samples) -> Samples:
     loud = bands.max(0) * 1e-5 + 1e-12  # 50 dB below the loudest there is nothing to be trusted
     level = np.log(bands + loud)
     contrast = level[:, 0::2] - level[:, 1::2]
-    width = 12 * FINE + 1  # what stays for a second is the speaker
-    kernel = np.ones(width) / width
+    kernel = np.hanning(3 * FINE + 3)[1:-1]  # what lasts longer than a slot is the speaker
+    kernel /= kernel.sum()
     count = np.convolve(np.ones(len(contrast)), kernel, "same")
     usual = np.stack([np.convolve(c, kernel, "same") / count for c in contrast.T], 1)
     contrast -= usual
