@@ -5,12 +5,17 @@ at next to no cost, when the language model skipped, repeated or garbled somethi
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads, ctc_align
 from glmtts.text.phonemes import CTC_CLASS
+
+USUAL = 0.5
+"""Reading error of a phoneme that is said well, in nat: the median of held-out clips."""
 
 _PHONEME = {number: phoneme for phoneme, number in CTC_CLASS.items()}
 
@@ -22,6 +27,10 @@ class Proofreader:
         """Use the codebook of `tokenizer` and the phoneme head trained with it."""
         self._codes = tokenizer.quantizer.weight
         self._heads = heads
+
+    def judge(self, phonemes: Sequence[str]) -> "SentenceJudge | None":
+        """A judge of one sentence (`glmtts.steering`); None where nothing can be read back."""
+        return SentenceJudge(self, tuple(phonemes)) if phonemes else None
 
     @torch.inference_mode()
     def misread(self, tokens: Sequence[int], phonemes: Sequence[str]) -> float:
@@ -42,6 +51,39 @@ class Proofreader:
             torch.tensor([len(tokens)]), torch.tensor([len(phonemes)]), reduction="sum",
         )  # fmt: skip
         return float(loss) / len(phonemes)
+
+    @torch.inference_mode()
+    def misread_so_far(
+        self, beginnings: Sequence[Sequence[int]], phonemes: Sequence[str]
+    ) -> list[float]:
+        """How badly beginnings of the same length read: to compare them, the lowest is the best.
+
+        The CTC forward mass of all beginnings of the text, those that say more of it raised by
+        `USUAL` for each phoneme: else the one that has said least would always win.
+
+        Args:
+            beginnings: n x (S,) speech tokens, as far as they were drawn.
+            phonemes: (T,) phoneme tokens of the whole text.
+
+        Returns:
+            n costs in nat.
+        """
+        if not phonemes or not beginnings or not beginnings[0]:
+            return [0.0] * len(beginnings)
+        states = np.zeros(2 * len(phonemes) + 1, dtype=np.int64)  # a blank around each phoneme
+        states[1::2] = [CTC_CLASS[phoneme] for phoneme in phonemes]
+        skips = np.zeros(len(states), dtype=bool)
+        skips[3::2] = states[3::2] != states[1:-2:2]
+        emit = self._log_probs(beginnings)[..., torch.from_numpy(states)].double().numpy()
+        mass = np.full(emit.shape[::2], -np.inf)  # (n, states)
+        mass[:, :2] = emit[:, 0, :2]
+        for step in range(1, emit.shape[1]):
+            before, skipped = np.full_like(mass, -np.inf), np.full_like(mass, -np.inf)
+            before[:, 1:] = mass[:, :-1]
+            skipped[:, 2:] = np.where(skips[2:], mass[:, :-2], -np.inf)
+            mass = np.logaddexp(np.logaddexp(mass, before), skipped) + emit[:, step]
+        said = (np.arange(len(states)) + 1) // 2
+        return [-float(value) for value in np.logaddexp.reduce(mass + USUAL * said, axis=-1)]
 
     @torch.inference_mode()
     def heard(self, tokens: Sequence[int]) -> list[str]:
@@ -108,8 +150,30 @@ class Proofreader:
             spans.append((start, max(start, stop)))
         return spans
 
-    def _log_probs(self, tokens: Sequence[int]) -> torch.Tensor:
-        """(S,) tokens -> (S, classes) log-probabilities on the CPU, class 0 the blank."""
-        ids = torch.tensor([list(tokens)], device=self._codes.device)
-        scores = self._heads.phoneme_scores(F.embedding(ids, self._codes))  # (1, S, classes)
-        return scores[0].float().log_softmax(-1).cpu()
+    def _log_probs(self, tokens: Sequence[int] | Sequence[Sequence[int]]) -> torch.Tensor:
+        """(..., S) tokens -> (..., S, classes) log-probabilities on the CPU, class 0 the blank."""
+        ids = torch.tensor(tokens, device=self._codes.device)
+        rows = ids[None] if ids.ndim == 1 else ids
+        scores = self._heads.phoneme_scores(F.embedding(rows, self._codes))  # (B, S, classes)
+        return scores.float().log_softmax(-1).cpu().reshape(*ids.shape, -1)
+
+
+@dataclass(frozen=True)
+class SentenceJudge:
+    """A proofreader of one sentence, as `glmtts.steering.Judge` asks for.
+
+    Attributes:
+        proofreader: Who reads.
+        phonemes: Of the sentence.
+    """
+
+    proofreader: Proofreader
+    phonemes: tuple[str, ...]
+
+    def misread(self, tokens: Sequence[int]) -> float:
+        """See `Proofreader.misread`."""
+        return self.proofreader.misread(tokens, self.phonemes)
+
+    def so_far(self, beginnings: Sequence[Sequence[int]]) -> list[float]:
+        """See `Proofreader.misread_so_far`."""
+        return self.proofreader.misread_so_far(beginnings, self.phonemes)

@@ -33,6 +33,7 @@ from glmtts.proofreader import Proofreader
 from glmtts.sampling import Sampling
 from glmtts.speaker import SpeakerEncoder
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
+from glmtts.steering import Judge, Marks
 from glmtts.text.frontend import Frontend, Sentence, encode
 from glmtts.text.hybrid import Policy
 from glmtts.text.lexicon import Lexicon
@@ -86,11 +87,14 @@ class Pace:
         """The pace of one sentence, counted from 0."""
         return Pace() if self.sentences is not None and sentence >= self.sentences else self
 
-    def cut(self, tokens: Iterable[int]) -> Iterator[tuple[list[int], bool]]:
-        """Group tokens into blocks; the last one (perhaps empty) is marked."""
+    def cut(self, tokens: Iterable[int], ahead: int = 0) -> Iterator[tuple[list[int], bool]]:
+        """Group tokens into blocks; the last one (perhaps empty) is marked.
+
+        The first has `ahead` more: what the flow must know beyond a block before it speaks it.
+        """
         sizes = list(self.blocks)
         block: list[int] = []
-        size = sizes[0] if sizes else 0
+        size = sizes[0] + ahead if sizes else 0
         for token in tokens:
             block.append(token)
             if size and len(block) >= size:
@@ -203,8 +207,10 @@ class SpeechLM(Protocol):
         sampling: Sampling = ...,
         *,
         rng: torch.Generator | None = None,
+        judge: Judge | None = None,
+        marks: Marks = ...,
     ) -> Tokens:
-        """Speech tokens one by one."""
+        """Speech tokens as they are certain."""
         ...
 
     def generate_checked(
@@ -214,7 +220,7 @@ class SpeechLM(Protocol):
         sampling: Sampling = ...,
         *,
         rng: torch.Generator | None = None,
-        misread: Callable[[Sequence[int]], float] | None = None,
+        judge: Judge | None = None,
         wanted: Callable[[], bool] = ...,
     ) -> tuple[list[int], Finish]:
         """A whole sentence, tried again when it goes wrong."""
@@ -545,7 +551,8 @@ class Synthesizer:
                 tokens = self._tokens(reading, heard, options.sampling, pace, rng, wanted)
                 spoken: list[int] = []
                 with closing(tokens):
-                    for block, last in pace.cut(while_wanted(tokens, wanted)):  # (T,) -> S ids
+                    known = while_wanted(tokens, wanted)
+                    for block, last in pace.cut(known, self._look_ahead):  # (T,) -> S ids
                         spoken += block
                         reason = tokens.finish_reason if last else None
                         done = tuple(spoken) if last else ()
@@ -604,20 +611,23 @@ class Synthesizer:
         rng: torch.Generator,
         wanted: Callable[[], bool],
     ) -> Tokens:
-        """Speech tokens: one by one when sound must start early, else checked and retried first."""
+        """Speech tokens: block by block when sound must start early, else checked and retried."""
         lm: SpeechLM = self.shared_lm or self.lm
+        judge = self.proofreader.judge(reading.phonemes) if self.proofreader else None
         if pace.blocks:
-            return lm.generate(reading.ids, prompt, sampling, rng=rng)
-
-        def misread(tokens: Sequence[int]) -> float:
-            return self.proofreader.misread(tokens, reading.phonemes) if self.proofreader else 0.0
-
+            marks = Marks(pace.blocks, self._look_ahead)
+            return lm.generate(reading.ids, prompt, sampling, rng=rng, judge=judge, marks=marks)
         tokens, reason = lm.generate_checked(
-            reading.ids, prompt, sampling, rng=rng, misread=misread, wanted=wanted
+            reading.ids, prompt, sampling, rng=rng, judge=judge, wanted=wanted
         )
         if not tokens:
             raise SpeechError("The model gave no sound for a sentence. Try another seed or voice.")
         return FinishedTokens(tokens, reason)
+
+    @property
+    def _look_ahead(self) -> int:
+        """Tokens behind a block that the flow must know before it speaks the block."""
+        return self.flow.config.network.lookahead_tokens
 
     def audible(self, prompt: Prompt, voice: Voice, sentence: str) -> Prompt:
         """The prompt the language model is given for a sentence."""
