@@ -425,6 +425,7 @@ _stage("flow", "Speech tokens to mel: conditional flow matching.")
 _stage("vocoder", "Mel to samples: spectral losses, then a multi-resolution discriminator.")
 _stage("voice", "One speaker: adapters on language model and flow, from minutes of recordings.")
 _stage("grpo", "Let rewards shape the language model: group-relative policy optimisation.")
+_stage("style-judge", "A small judge of styles, to reward or to examine control tags with.")
 
 
 OUT = click.option("-o", "--out", type=PATH, required=True, help="Folder of the run.")
@@ -483,6 +484,12 @@ _task(
     "Is the style heard? FOLDER is of CV3-Eval (emotion_zeroshot/zh), or a list with styles.",
     "FOLDER",
     needs_cases=True,
+)
+_task(
+    "tags",
+    "Are control tags obeyed? Each text of LIST is spoken neutrally and in every style.",
+    "[LIST]",
+    needs_cases=False,
 )
 _task(
     "laughter",

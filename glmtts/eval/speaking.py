@@ -81,6 +81,7 @@ class Speaker:
         device: str = "auto",
         voice: str = "",
         paced: bool = False,
+        styled: bool = False,
         synthesizer: Any = None,
     ) -> None:
         """Load the model.
@@ -91,12 +92,16 @@ class Speaker:
             device: Where the model runs.
             voice: Name of a voice, or a clip, for cases that ask for none.
             paced: In growing blocks instead of whole sentences.
+            styled: Each case in its style, by control tags.
             synthesizer: Speaks instead of the loaded model.
 
         Raises:
             GlmTtsError: the model or the voice is not there.
         """
         self._about = {"model": model, "voice": voice, "paced": paced}
+        if styled:
+            self._about["styled"] = True
+        self._styled = styled
         self._folder, self._pace = folder, Pace.growing() if paced else Pace.whole_sentence()
         self._model: Any = synthesizer or Synthesizer.load(model, device=device)
         self._voice = self._model.voice(voice) if voice else None
@@ -117,7 +122,8 @@ class Speaker:
         started = time.monotonic()
         first = 0.0
         parts: list[Audio] = []
-        options = SpeakOptions(sampling=Sampling(seed=seed), pace=self._pace)
+        style = (case.style or None) if self._styled else None
+        options = SpeakOptions(sampling=Sampling(seed=seed), pace=self._pace, style=style)
         try:
             voice = self._voice_of(case)
             started = time.monotonic()
