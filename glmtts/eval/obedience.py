@@ -48,16 +48,17 @@ def _ratios(rows: Sequence[Row], name: str) -> dict[str, dict[str, float]]:
     rng = np.random.default_rng(0)
     found: dict[str, dict[str, float]] = {}
     for style, values in by_style.items():
-        texts = [text for text in values if text in plain]
+        texts = [said for said in values if said in plain]
         if not texts:
             continue
-        pairs = np.array([(np.mean(values[t]), np.mean(plain[t])) for t in texts])
-        drawn = pairs[rng.integers(len(pairs), size=(RESAMPLES, len(pairs)))].mean(axis=1)
-        means, usable = pairs.mean(axis=0), drawn[drawn[:, 1] > 0]
-        if means[1] <= 0 or not len(usable):
+        pairs = np.array([(np.mean(values[t]), np.mean(plain[t])) for t in texts], np.float64)
+        own, neutral = (float(mean) for mean in pairs.mean(axis=0))
+        if neutral <= 0.0:
             continue  # neutral speech has no errors: nothing to divide by
-        low, high = np.percentile(usable[:, 0] / usable[:, 1], [2.5, 97.5])
-        found[style] = {"ratio": float(means[0] / means[1]), "low": float(low), "high": float(high)}
+        drawn = pairs[rng.integers(len(pairs), size=(RESAMPLES, len(pairs)))].mean(axis=1)
+        drawn = drawn[drawn[:, 1] > 0.0]
+        low, high = (float(b) for b in np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5]))
+        found[style] = {"ratio": own / neutral, "low": low, "high": high}
     return found
 
 

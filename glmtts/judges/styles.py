@@ -4,7 +4,7 @@ Two judges that share nothing but their architecture, so that one can reward and
 
 | | `by_tokens` | `by_sound` |
 |---|---|---|
-| hears | the pitch that speech tokens tell, when something is said | F0 measured by WORLD, loudness |
+| hears | the pitch that speech tokens tell, when a phoneme begins | F0 by WORLD, loudness |
 | learnt from | one half of the speakers | the other half |
 | for | the reward of GRPO (no sound is made) | evaluation |
 
@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -77,7 +78,7 @@ class StyleNet(nn.Module):
         sizes = [CURVES[config.hears] + 1, width, width, width]
         self.layers = nn.ModuleList(
             nn.Conv1d(a, b, 5, padding=2 * 2**i, dilation=2**i)
-            for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False))
+            for i, (a, b) in enumerate(pairwise(sizes))
         )
         self.dropout = nn.Dropout(0.2)
         self.out = nn.Linear(3 * width, len(config.styles))

@@ -7,7 +7,7 @@ On the command line: glmtts train style-judge --recipe tokens
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -79,7 +79,7 @@ class Clips:
     """Curves and what they are: (F, curves) each, and the number of a style."""
 
     curves: Sequence[Tensor]
-    styles: Tensor
+    styles: Sequence[int]
 
 
 def main(config: Config) -> None:
@@ -89,7 +89,7 @@ def main(config: Config) -> None:
     plain = StyleConfig(config.hears)
     train = clips_of(Corpus(config.data), plain, proofreader, config.side)
     valid = clips_of(Corpus(config.valid), plain, proofreader, None)
-    counts = dict(zip(plain.styles, torch.bincount(train.styles, minlength=5).tolist(), strict=True))
+    counts = {name: list(train.styles).count(i) for i, name in enumerate(plain.styles)}
     require(min(counts.values()) > 0, f"Every style needs clips of side {config.side}: {counts}.")
     about = f"side {config.side} of the speakers, {len(train.curves)} clips of rule-made styles"
     net = StyleNet(StyleConfig(config.hears, about, width=config.width))
@@ -119,9 +119,9 @@ def main(config: Config) -> None:
 
     found = confusion(net.eval(), valid)
     checkpoint.save(net, config.out / "judge")
-    write_json(config.out / "confusion.json", {"styles": net.config.styles,
-               "asked_rows_heard_columns": found.tolist(), "run": asdict(config) | {
-               "out": str(config.out)}})  # fmt: skip
+    cells = found.numpy().tolist()
+    names = net.config.styles
+    write_json(config.out / "confusion.json", {"styles": names, "asked_rows_heard_columns": cells})
     print(table(found, net.config.styles))
     run.finish()
 
@@ -162,22 +162,19 @@ def clips_of(
             continue
         curves.append(one)
         styles.append(config.styles.index(style))
-    return Clips(curves, torch.tensor(styles))
+    return Clips(curves, styles)
 
 
 def batch_of(clips: Clips, config: Config) -> tuple[Tensor, Tensor, Tensor]:
     """As many clips of each style, by lot, each somewhat narrowed and blurred."""
-    rows: list[int] = []
-    for _ in range(config.batch):
-        style = int(np.random.randint(int(clips.styles.max()) + 1))
-        rows.append(int(np.random.choice((clips.styles == style).nonzero()[:, 0].numpy())))
+    of_style = [np.flatnonzero(np.equal(clips.styles, n)) for n in sorted(set(clips.styles))]
+    rows = [int(np.random.choice(of_style[i % len(of_style)])) for i in range(config.batch)]
     curves = pad_sequence([clips.curves[row] for row in rows], batch_first=True).clone()
     lengths = torch.tensor([len(clips.curves[row]) for row in rows])
     inside = torch.arange(curves.shape[1]) < lengths[:, None]
-    width = torch.empty(len(rows), 1).uniform_(config.narrowest, 1.1)
-    curves[..., 0] *= width
+    curves[..., 0] *= torch.empty(len(rows), 1).uniform_(config.narrowest, 1.1)
     curves += config.noise * torch.randn_like(curves) * inside[..., None]
-    return curves, lengths, clips.styles[rows]
+    return curves, lengths, torch.tensor([clips.styles[row] for row in rows])
 
 
 @torch.inference_mode()
@@ -187,7 +184,7 @@ def confusion(net: StyleNet, clips: Clips) -> Tensor:
     net.eval()
     count = len(net.config.styles)
     found = torch.zeros(count, count, dtype=torch.long)
-    for one, style in zip(clips.curves, clips.styles.tolist(), strict=True):
+    for one, style in zip(clips.curves, clips.styles, strict=True):
         found[style, int(net(one[None], torch.tensor([len(one)])).argmax())] += 1
     net.train(training)
     return found

@@ -12,7 +12,6 @@ from glmtts.data.files import read_json
 from glmtts.data.manner import MANNERS, Manner
 from glmtts.data.shards import Clip, write_shard
 from glmtts.errors import BadAudio, BadInput, CheckpointError
-from glmtts.judges import styles
 from glmtts.judges.base import Failed, Sample, Score
 from glmtts.judges.registry import make
 from glmtts.judges.styles import StyleConfig, StyleNet, curves_of_sound, side_of
@@ -125,9 +124,3 @@ def test_a_judge_of_another_kind_is_refused(tmp_path: Path) -> None:
         reward(f"emotion=tokens:{tmp_path}")
     with pytest.raises(CheckpointError, match="nowhere"):
         make("emotion=sound:/nowhere")
-
-
-def test_the_judges_that_come_with_the_package_are_different_models():
-    tokens, sound = (styles.net_at("", hears) for hears in ("tokens", "sound"))
-    assert tokens.config.about.startswith("side 0")
-    assert sound.config.about.startswith("side 1")
