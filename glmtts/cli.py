@@ -20,6 +20,13 @@ TRANSCRIBE = click.option(
 MODEL = click.option(
     "--model", default="glmtts-nano", show_default=True, help="Name or folder of a model."
 )
+COMPONENT = click.option(
+    "--component",
+    "components",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="Use this lm, flow, vocoder, … instead, such as a training checkpoint; repeatable.",
+)
 DEVICE = click.option("--device", default="auto", show_default=True, help="cpu, cuda, auto.")
 PATH = click.Path(path_type=Path)
 LEXICON = click.option(
@@ -82,13 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @click.option("--steps", type=int, help="Steps of the flow; more is slower and cleaner.")
 @LEXICON
 @MODEL
-@click.option(
-    "--component",
-    "components",
-    multiple=True,
-    metavar="NAME=FOLDER",
-    help="Use this lm, flow, vocoder, … instead, such as a training checkpoint; repeatable.",
-)
+@COMPONENT
 @DEVICE
 def say(text: str, output: str | None, play: bool, **flags: Any) -> None:
     """Speak TEXT, a .txt or .md file, or standard input (-).
@@ -444,6 +445,7 @@ def _task(name: str, about: str, cases: str, *, needs_cases: bool, subset: str =
     @click.argument("cases", metavar=cases, type=PATH, required=needs_cases)
     @OUT
     @MODEL
+    @COMPONENT
     @click.option("--audio", type=PATH, help="Judge the sounds CASE.wav in this folder instead.")
     @click.option(
         "--judge",

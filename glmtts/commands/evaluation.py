@@ -6,6 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from glmtts.commands.say import component_folders
 from glmtts.errors import BadInput
 from glmtts.eval import cases as lists
 from glmtts.eval import compare as comparing
@@ -37,6 +38,7 @@ def run(
     workers: int,
     players: int,
     device: str,
+    components: Sequence[str] = (),
 ) -> tuple[dict[str, Any], str]:
     """Run a task; its summary, and a table for people.
 
@@ -56,7 +58,8 @@ def run(
         source=str(cases or "built in"),
     )  # fmt: skip
     source: Source = Folder(audio) if audio is not None else Speaker(
-        model, out / "audio", device=device, voice=voice, paced=task.paced, styled=task.styled
+        model, out / "audio", device=device, voice=voice, paced=task.paced, styled=task.styled,
+        components=component_folders(components),
     )  # fmt: skip
     with tqdm(total=len(said) * len(plan.seeds), unit="case", desc=name) as bar:
 

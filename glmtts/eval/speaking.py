@@ -1,6 +1,7 @@
 """Where the sound of a case comes from: a model that speaks, or a folder. Read `Source`."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -82,6 +83,7 @@ class Speaker:
         voice: str = "",
         paced: bool = False,
         styled: bool = False,
+        components: Mapping[str, str | Path] | None = None,
         synthesizer: Any = None,
     ) -> None:
         """Load the model.
@@ -93,17 +95,23 @@ class Speaker:
             voice: Name of a voice, or a clip, for cases that ask for none.
             paced: In growing blocks instead of whole sentences.
             styled: Each case in its style, by control tags.
+            components: Folders that replace single components, see `Synthesizer.load`.
             synthesizer: Speaks instead of the loaded model.
 
         Raises:
             GlmTtsError: the model or the voice is not there.
         """
-        self._about = {"model": model, "voice": voice, "paced": paced}
+        self._about: dict[str, Any] = {"model": model, "voice": voice, "paced": paced}
+        self._styled = styled
+        components = dict(components or {})
         if styled:
             self._about["styled"] = True
-        self._styled = styled
+        if components:
+            self._about["components"] = {name: str(path) for name, path in components.items()}
         self._folder, self._pace = folder, Pace.growing() if paced else Pace.whole_sentence()
-        self._model: Any = synthesizer or Synthesizer.load(model, device=device)
+        self._model: Any = synthesizer or Synthesizer.load(
+            model, device=device, components=components
+        )
         self._voice = self._model.voice(voice) if voice else None
         # The prompt of a case is that of many: each clip is cloned once.
         self._cloned = lru_cache(maxsize=64)(self._model.voice)

@@ -39,7 +39,7 @@ TASKS = {
         ),
         Task(
             "emotion", "CV3-Eval's emotions: does the style of the prompt come through?",
-            ("emotion", "cer", "mos", "pitch"), ("emotion_accuracy", "emotion", "error_rate"),
+            ("emotion=head", "cer", "mos", "pitch"), ("emotion_accuracy", "emotion", "error_rate"),
             official=("emotion=emotion2vec", "cer=official", "mos", "pitch"),
         ),
         Task(
