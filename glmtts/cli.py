@@ -426,6 +426,7 @@ _stage("flow", "Speech tokens to mel: conditional flow matching.")
 _stage("vocoder", "Mel to samples: spectral losses, then a multi-resolution discriminator.")
 _stage("voice", "One speaker: adapters on language model and flow, from minutes of recordings.")
 _stage("grpo", "Let rewards shape the language model: group-relative policy optimisation.")
+_stage("style-judge", "A small judge of styles, to reward or to examine control tags with.")
 
 
 OUT = click.option("-o", "--out", type=PATH, required=True, help="Folder of the run.")
@@ -444,6 +445,7 @@ def _task(name: str, about: str, cases: str, *, needs_cases: bool, subset: str =
     @click.argument("cases", metavar=cases, type=PATH, required=needs_cases)
     @OUT
     @MODEL
+    @COMPONENT
     @click.option("--audio", type=PATH, help="Judge the sounds CASE.wav in this folder instead.")
     @click.option(
         "--judge",
@@ -491,6 +493,12 @@ _task(
     "Is the style heard? FOLDER is of CV3-Eval (emotion_zeroshot/zh), or a list with styles.",
     "FOLDER",
     needs_cases=True,
+)
+_task(
+    "tags",
+    "Are control tags obeyed? Each text of LIST is spoken neutrally and in every style.",
+    "[LIST]",
+    needs_cases=False,
 )
 _task(
     "laughter",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads, ctc_align
@@ -119,6 +120,19 @@ class Proofreader:
         best = torch.zeros(len(labels)).scatter_reduce(0, where, own, "amax")
         clear = torch.minimum(own + spoken[:, 0], best[where])
         return [float(value) for value in clear]
+
+    @torch.inference_mode()
+    def melody(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """What (S,) speech tokens tell of the melody, two frames a token.
+
+        Returns:
+            Log F0, from the mean of the clip; whether it is voiced, and whether a phoneme begins
+            (CTC), both from 0 to 1: (2 S,) each.
+        """
+        codes = F.embedding(torch.tensor([list(tokens)], device=self._codes.device), self._codes)
+        pitch, voicing = self._heads.pitch_curve(codes.float())
+        begins = 1.0 - self._log_probs(tokens)[:, 0].exp()
+        return pitch[0].cpu(), voicing[0].sigmoid().cpu(), begins.repeat_interleave(2)
 
     @torch.inference_mode()
     def spans(self, tokens: Sequence[int], phonemes: Sequence[str]) -> list[tuple[int, int]]:

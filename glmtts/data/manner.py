@@ -50,7 +50,11 @@ class Manner:
         if not bool(voiced.any()):
             return f0
         middle = f0[voiced].median()
-        place = torch.linspace(0.0, 1.0, f0.shape[-1], device=f0.device)
+        # The teacher's curves have a third of silence: a clip is what lies between its voices.
+        spoken = voiced.reshape(-1, f0.shape[-1]).any(0).nonzero()
+        first, last = spoken.min(), spoken.max()
+        frames = torch.arange(f0.shape[-1], device=f0.device)
+        place = ((frames - first) / (last - first).clamp(min=1)).clamp(0.0, 1.0)
         semitones = self.tilt * (place - 0.5) + self.rise * ((place - 2 / 3) * 3).clamp(min=0.0)
         deviation = (f0.clamp(min=VOICED_HZ) / middle).log() * self.spread
         deviation = deviation + semitones / 12.0 * math.log(2.0)

@@ -82,6 +82,7 @@ class Speaker:
         device: str = "auto",
         voice: str = "",
         paced: bool = False,
+        styled: bool = False,
         components: Mapping[str, str | Path] | None = None,
         candidates: int | None = None,
         synthesizer: Any = None,
@@ -94,6 +95,7 @@ class Speaker:
             device: Where the model runs.
             voice: Name of a voice, or a clip, for cases that ask for none.
             paced: In growing blocks instead of whole sentences.
+            styled: Each case in its style, by control tags.
             components: Folders of parts that replace the model's own, by name.
             candidates: Utterances drawn for each sentence; None: the model's own number.
             synthesizer: Speaks instead of the loaded model.
@@ -104,9 +106,10 @@ class Speaker:
         components = components or {}
         self._about = {
             "model": model, "voice": voice, "paced": paced, "candidates": candidates,
+            "styled": styled,
             "components": {name: str(folder) for name, folder in components.items()},
         }  # fmt: skip
-        self._candidates = candidates
+        self._candidates, self._styled = candidates, styled
         self._folder, self._pace = folder, Pace.growing() if paced else Pace.whole_sentence()
         self._model: Any = synthesizer or Synthesizer.load(
             model, device=device, components=components
@@ -129,8 +132,9 @@ class Speaker:
         started = time.monotonic()
         first = 0.0
         parts: list[Audio] = []
+        style = (case.style or None) if self._styled else None
         sampling = Sampling(seed=seed, candidates=self._candidates)
-        options = SpeakOptions(sampling=sampling, pace=self._pace)
+        options = SpeakOptions(sampling=sampling, pace=self._pace, style=style)
         try:
             voice = self._voice_of(case)
             started = time.monotonic()
