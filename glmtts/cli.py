@@ -592,11 +592,40 @@ def data_texts(out: Path, cache: Path, **counts: int) -> None:
     show_default=True,
     help="Share of clips said happy, sad, angry or surprised, by rule.",
 )
+@click.option(
+    "--laughing",
+    type=click.FloatRange(0.0, 1.0),
+    default=0.0,
+    show_default=True,
+    help="Share of clips with a laugh made of their own voice (needs the judge of laughter).",
+)
 def data_speak(texts: Path, out: Path, cache: Path, **flags: Any) -> None:
     """Let the teacher say TEXTS into the folder OUT; an interrupted run goes on where it was."""
     from glmtts.commands.data import speak
 
     click.echo(speak(texts, out, cache, **flags))
+
+
+@data.command("laugh")
+@click.argument("manifest", type=PATH)
+@click.argument("out", type=PATH)
+@click.option(
+    "--share",
+    type=click.FloatRange(0.0, 1.0),
+    default=1.0,
+    show_default=True,
+    help="Share of clips that get a laugh.",
+)
+@click.option("--seed", default=0, show_default=True)
+def data_laugh(manifest: Path, out: Path, share: float, seed: int) -> None:
+    """Copy the clips of MANIFEST into the folder OUT, with laughs made of their own voices.
+
+    Each text has [laughter] where its laugh is heard. A laugh is kept when the judge of laughter
+    calls it one; a clip whose voice gives none stays as it was.
+    """
+    from glmtts.commands.data import laugh
+
+    click.echo(laugh(manifest, out, share=share, seed=seed))
 
 
 @data.command("whisper")

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 from glmtts.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from glmtts.audio import Audio
     from glmtts.data.report import Report
 
 
@@ -27,6 +30,7 @@ def speak(
     seed: int,
     compiled: bool,
     styled: float = 0.0,
+    laughing: float = 0.0,
 ) -> str:
     """Let the teacher say the texts; returns a line about the clips."""
     from glmtts.data.teacher import speak
@@ -40,8 +44,30 @@ def speak(
         seed=seed,
         compiled=compiled,
         styled=styled,
+        laughing=laughing,
+        judge=laughter_judge,
     )
     return f"{count} clips, {hours:.2f} hours, are in {out}"
+
+
+def laughter_judge() -> "Callable[[Audio], float]":
+    """Tells how surely somebody laughs in a sound.
+
+    Raises:
+        MissingPackage: the detector is not installed.
+    """
+    from glmtts.judges.laughter import Laughter
+
+    judge = Laughter()
+    return lambda audio: float(judge.curve(audio)[0].max())
+
+
+def laugh(manifest: Path, out: Path, *, share: float, seed: int) -> str:
+    """Copies of clips with laughs in them; returns a line about them."""
+    from glmtts.data.laughing import add_laughs
+
+    count = add_laughs(manifest, out, laughter_judge(), share=share, seed=seed)
+    return f"{count} clips with a laugh are in {out}"
 
 
 def whisper(out: Path, cache: Path) -> None:

@@ -66,7 +66,7 @@ def encode_audio(
 def _audio_shard(job: tuple[Path, Path, int, list[Utterance], AudioSpec]) -> None:
     folder, out, index, records, spec = job
     clips: list[Clip] = []
-    arrays: dict[str, list[np.ndarray]] = {"audio": [], "f0": []}
+    arrays: dict[str, list[np.ndarray]] = {"audio": [], "f0": [], "laugh": []}
     for record, audio in read_clips(folder, records):
         samples = audio.resampled(spec.sample_rate).samples.numpy()
         samples = samples[: len(samples) // spec.samples_per_token * spec.samples_per_token]
@@ -78,6 +78,8 @@ def _audio_shard(job: tuple[Path, Path, int, list[Utterance], AudioSpec]) -> Non
         clips.append(Clip(record.file, record.lang, record.speaker, record.text, units, seconds))
         arrays["audio"].append(pcm)
         arrays["f0"].append(track_pitch(pcm, spec.sample_rate, spec.hop_length))
+        laugh = np.round(np.array(record.laugh or ()) * spec.tokens_per_second)
+        arrays["laugh"].append(laugh.astype(np.int16))
     write_shard(out, index, clips, arrays)
 
 
@@ -121,8 +123,9 @@ def encode_tokens(
                     for sound, i in zip(samples, batch, strict=True)
                 ]
             rows = tokens_and_alignment(
-                tokenizer, heads, samples, [_labels(corpus.clips[i]) for i in batch]
-            )
+                tokenizer, heads, samples, [_labels(corpus.clips[i]) for i in batch],
+                [_laugh(corpus, i, speed) for i in batch],
+            )  # fmt: skip
             for sound, (tokens, alignment) in zip(samples, rows, strict=True):
                 arrays["tokens"].append(tokens)
                 arrays["alignment"].append(alignment)
@@ -144,6 +147,7 @@ def tokens_and_alignment(
     heads: TokenizerHeads,
     samples: Sequence[Tensor],
     labels: Sequence[Sequence[int]],
+    laughs: Sequence[slice] = (),
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Speech tokens of each sound, and for each the index of the label spoken then (-1 unknown).
 
@@ -152,6 +156,7 @@ def tokens_and_alignment(
         heads: The CTC head trained with it.
         samples: (N,) each, a multiple of the token length.
         labels: CTC classes of each sound.
+        laughs: Tokens of each sound in which somebody laughs; they say no label.
     """
     lengths = torch.tensor([len(s) for s in samples])
     padded = torch.nn.utils.rnn.pad_sequence(list(samples), batch_first=True)
@@ -164,8 +169,12 @@ def tokens_and_alignment(
     scores = heads.phoneme_scores(codes)
     rows: list[tuple[np.ndarray, np.ndarray]] = []
     for row, count in enumerate(map(int, mask.sum(1))):
-        path: list[int] = ctc_align(scores[row, :count], labels[row]) or [-1] * count
-        rows.append((ids[row, :count].cpu().numpy(), np.asarray(path)))
+        words = np.ones(count, dtype=bool)
+        if laughs:
+            words[laughs[row]] = False
+        path = np.full(count, -1)
+        path[words] = ctc_align(scores[row, :count][torch.from_numpy(words)], labels[row]) or -1
+        rows.append((ids[row, :count].cpu().numpy(), path))
     return rows
 
 
@@ -185,6 +194,14 @@ def _recorded(samples: Tensor, name: str, spec: AudioSpec) -> Tensor:
 
 def _labels(clip: Clip) -> list[int]:
     return [CTC_CLASS[phone] for _, phones in clip.units for phone in phones]
+
+
+def _laugh(corpus: Corpus, index: int, speed: float) -> slice:
+    """The tokens of a clip's laugh, none where nobody laughs."""
+    if not corpus.holds("laugh") or not corpus.length("laugh", index):
+        return slice(0, 0)
+    start, stop = corpus.array("laugh", index)
+    return slice(round(float(start) / speed), round(float(stop) / speed))
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterable[list[T]]:

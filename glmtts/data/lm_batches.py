@@ -18,7 +18,7 @@ from glmtts.data.shards import MEL_HIGH, MEL_LOW, Clip, Corpus
 from glmtts.errors import BadInput
 from glmtts.lm import LMBatch, LMConfig
 from glmtts.text import hybrid
-from glmtts.text.styles import TAGS
+from glmtts.text.styles import LAUGHTER, TAGS, tag
 
 
 class UnitEncoder(Protocol):
@@ -247,8 +247,10 @@ class LMBatches:
     def _fragment(
         self, index: int, as_phonemes: Sequence[bool], rng: np.random.Generator
     ) -> Spoken:
-        """One to eight neighbouring words of a clip (all of it if it has no more)."""
+        """One to eight neighbouring words of a clip (all of it if it has no more, or a laugh)."""
         units = self.corpus.clips[index].units
+        if any(surface == tag(LAUGHTER) for surface, _ in units):
+            return self._encode(index, as_phonemes)  # a laugh belongs to no word
         said = np.flatnonzero([bool(phonemes) for _, phonemes in units])
         count = int(rng.integers(1, 9))
         if count >= len(said):

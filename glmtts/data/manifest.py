@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from glmtts.audio import Audio
 from glmtts.errors import BadInput
+from glmtts.text.styles import untagged
 
 Split = Literal["train", "valid_text", "valid_speaker"]
 
@@ -52,6 +53,7 @@ class Utterance:
         pinyin: One toned syllable (5 = neutral) for each Hanzi, in order; None for English.
         phonemes: The teacher's own symbols.
         style: The manner it is spoken in (`glmtts.text.styles`), empty for neutral.
+        laugh: From when to when the laugh is heard that stands in the text as `[laughter]`.
     """
 
     file: str
@@ -64,6 +66,7 @@ class Utterance:
     pinyin: tuple[str, ...] | None = None
     phonemes: str = ""
     style: str = ""
+    laugh: tuple[float, float] | None = None
 
     @property
     def id(self) -> str:
@@ -88,8 +91,8 @@ def held_out_speaker(speaker: str) -> bool:
 
 
 def held_out_text(text: str) -> bool:
-    """Whether the text is among the 5 % of texts kept for validation."""
-    core = "".join(c for c in text.casefold() if c.isalnum())
+    """Whether the text is among the 5 % of texts kept for validation; tags do not count."""
+    core = "".join(c for c in untagged(text).casefold() if c.isalnum())
     digest = hashlib.sha1(core.encode(), usedforsecurity=False).digest()
     return int.from_bytes(digest[:8], "big") % 100 < HELD_OUT_TEXT_PERCENT
 
@@ -134,8 +137,9 @@ def utterance(record: dict[str, Any]) -> Utterance:
     """
     known = {field.name for field in fields(Utterance)}
     values = {key: value for key, value in record.items() if key in known}
-    if values.get("pinyin") is not None:
-        values["pinyin"] = tuple(values["pinyin"])
+    for key in ("pinyin", "laugh"):
+        if values.get(key) is not None:
+            values[key] = tuple(values[key])
     return Utterance(**values)
 
 

@@ -12,6 +12,21 @@ import numpy as np
 from glmtts.errors import MissingExtra
 
 
+def world() -> Any:
+    """The module pyworld.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        with warnings.catch_warnings():  # pyworld 0.3.5 imports the deprecated pkg_resources
+            warnings.simplefilter("ignore")
+            import pyworld  # pyright: ignore
+    except ImportError as error:
+        raise MissingExtra("WORLD (pyworld)", "train") from error
+    return pyworld
+
+
 def track_pitch(samples: np.ndarray, sample_rate: int, hop_length: int) -> np.ndarray:
     """F0 in Hz at the centre of each mel frame, 0 where unvoiced: (N,) -> (F,) float32.
 
@@ -23,17 +38,11 @@ def track_pitch(samples: np.ndarray, sample_rate: int, hop_length: int) -> np.nd
     Raises:
         MissingExtra: pyworld is not installed.
     """
-    try:
-        with warnings.catch_warnings():  # pyworld 0.3.5 imports the deprecated pkg_resources
-            warnings.simplefilter("ignore")
-            import pyworld  # pyright: ignore
-    except ImportError as error:
-        raise MissingExtra("The pitch tracker (pyworld)", "train") from error
     x = samples.astype(np.float64) / (32768.0 if samples.dtype == np.int16 else 1.0)
     period_ms = 500.0 * hop_length / sample_rate  # half a frame: odd points are frame centres
-    world: Any = pyworld
-    f0, times = world.dio(x, sample_rate, f0_floor=60.0, f0_ceil=600.0, frame_period=period_ms)
-    f0 = world.stonemask(x, f0, times, sample_rate)
+    kit = world()
+    f0, times = kit.dio(x, sample_rate, f0_floor=60.0, f0_ceil=600.0, frame_period=period_ms)
+    f0 = kit.stonemask(x, f0, times, sample_rate)
     frames = len(samples) // hop_length
     centres: np.ndarray = f0[1::2][:frames]
     return np.pad(centres, (0, frames - len(centres))).astype(np.float32)

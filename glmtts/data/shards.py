@@ -8,6 +8,7 @@ Arrays are concatenated over the clips of the shard; `<name>_offsets` (n + 1,) i
     mel        (sum F, M)   uint8   log-mel, quantised: value / 255 * (MEL_HIGH - MEL_LOW) + MEL_LOW
     audio      (sum N,)     int16   samples at the rate of the model (tokenizer, vocoder)
     f0         (sum F,)     float16 F0 in Hz at the centre of each mel frame, 0 unvoiced
+    laugh      (0 or 2,)    int16   first token of the laugh in a clip, and one past its last
     speaker    (n, E)       float16 unit-length speaker vectors, one row a clip
 
 Every array but those a stage needs may be absent.
@@ -36,6 +37,7 @@ DTYPES = {
     "mel": "uint8",
     "audio": "int16",
     "f0": "float16",
+    "laugh": "int16",
 }
 
 

@@ -27,12 +27,17 @@ import torch
 
 from glmtts.audio import Audio
 from glmtts.data.kokoro import MAX_SYMBOLS, SAMPLE_RATE, Kokoro
+from glmtts.data.laughing import Heard, Laughed, Laughing, with_laugh
 from glmtts.data.manifest import HELD_OUT_TIMBRES, Utterance, utterance, write_manifest
 from glmtts.data.manner import MANNERS
 from glmtts.data.texts import Text
 from glmtts.errors import BadInput, GlmTtsError, MissingExtra
 from glmtts.text import chinese, english
+from glmtts.text.styles import untagged
 from glmtts.text.units import HANZI
+
+LaughterJudge = Callable[[], Heard]
+"""Makes what tells laughs."""
 
 _NAMES = """
 af_alloy af_aoede af_bella af_heart af_jessica af_kore af_nicole af_nova af_river af_sarah af_sky
@@ -59,7 +64,7 @@ CLIPS_PER_ARCHIVE = 1_200
 class Job:
     """One clip to make: text number `index` in the voice `speaker` at tempo `speed`.
 
-    `style` is a key of `MANNERS`, or empty for neutral.
+    `style` is a key of `MANNERS`, or empty for neutral; `laughs`: a laugh is put into the clip.
     """
 
     index: int
@@ -68,6 +73,7 @@ class Job:
     speed: float
     lossless: bool
     style: str = ""
+    laughs: bool = False
 
 
 def blends(seed: int) -> dict[str, list[str]]:
@@ -88,6 +94,7 @@ def plan(
     held_out: float = 0.04,
     lossless: float = 0.06,
     styled: float = 0.0,
+    laughing: float = 0.0,
 ) -> list[Job]:
     """Give every text a speaker, a tempo and a file kind; each depends on (seed, index) alone.
 
@@ -101,6 +108,7 @@ def plan(
         lossless: Share of clips stored as FLAC.
         styled: Share of clips in one of the styles of `MANNERS`; the others stay as they are
             without any.
+        laughing: Share of the happy and of the unstyled clips that get a laugh.
     """
     mixed, jobs = blends(seed), list[Job]()
     usable = [n for n in TIMBRES if n not in HELD_OUT_TIMBRES]
@@ -120,7 +128,8 @@ def plan(
         speed = round(rng.uniform(0.85, 1.2), 2)
         flac = rng.random() < lossless
         style = rng.choice(sorted(MANNERS)) if rng.random() < styled else ""
-        jobs.append(Job(index, text, f"{timbre}|{prosody}", speed, flac, style))
+        laughs = style in ("", "happy") and rng.random() < laughing
+        jobs.append(Job(index, text, f"{timbre}|{prosody}", speed, flac, style, laughs))
     return jobs
 
 
@@ -257,8 +266,12 @@ def trim(samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     return samples[max(0, start) : stop]
 
 
-def make(job: Job, teacher: Kokoro, folder: Path, seed: int) -> Utterance:
+def make(
+    job: Job, teacher: Kokoro, folder: Path, seed: int, laughing: Laughing | None = None
+) -> Utterance:
     """Speak one job and write its file below `folder`.
+
+    `laughing` puts the laughs in; a voice that gives none speaks without.
 
     Raises:
         BadInput: the text cannot be spoken in one piece, or nothing came out.
@@ -274,6 +287,13 @@ def make(job: Job, teacher: Kokoro, folder: Path, seed: int) -> Utterance:
     if seconds < 0.3:
         raise BadInput(f"Only {seconds:.2f} s of sound.")
     samples = samples * min(1.0, 0.89 / float(np.abs(samples).max()))
+    laughed: Laughed | None = None
+    if job.laughs and laughing is not None:
+        rng = np.random.default_rng([seed, job.index])
+        laughed = laughing(job.text.text, samples, SAMPLE_RATE, rng)
+    if laughed is not None:
+        samples = laughed.samples
+        seconds = len(samples) / SAMPLE_RATE
     name = f"{job.index:06d}.{'flac' if job.lossless else 'opus'}"
     target = folder / f"{job.index // 1000:04d}" / name
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -281,11 +301,12 @@ def make(job: Job, teacher: Kokoro, folder: Path, seed: int) -> Utterance:
     audio = Audio(torch.from_numpy(np.ascontiguousarray(samples)), SAMPLE_RATE)
     audio.save(temporary, target.suffix[1:])
     temporary.replace(target)
-    return Utterance(
+    clip = Utterance(
         file=f"{folder.name}/{target.parent.name}/{name}", lang=job.text.lang,
         speaker=job.speaker, text=job.text.text, seconds=round(seconds, 3), speed=job.speed,
         pinyin=pinyin, phonemes=spoken, style=job.style,
     )  # fmt: skip
+    return clip if laughed is None else with_laugh(clip, laughed, seconds)
 
 
 # ----- all clips ----------------------------------------------------------------------------------
@@ -313,12 +334,24 @@ def finished(folder: Path) -> dict[int, Utterance | None]:
     return done
 
 
-def _said(job: Job) -> tuple[str, str, str]:
-    return job.text.text, job.speaker, job.style
+def _is_of(clip: Utterance, job: Job) -> bool:
+    """Whether the clip can be what became of the job; a laugh may be all that it says."""
+    said = "".join(untagged(clip.text).split()), clip.speaker, clip.style
+    wanted = "".join(job.text.text.split()), job.speaker, job.style
+    if clip.laugh is None or said[0]:
+        return said == wanted and (clip.laugh is None or job.laughs)
+    return job.laughs and said[1:] == wanted[1:]
 
 
 def _work(
-    jobs: Sequence[Job], cache: str, folder: str, number: int, seed: int, compiled: bool, queue: Any
+    jobs: Sequence[Job],
+    cache: str,
+    folder: str,
+    number: int,
+    seed: int,
+    compiled: bool,
+    queue: Any,
+    judge: LaughterJudge | None = None,
 ) -> None:
     """One process: speak its jobs in order, one journal line each."""
     import warnings
@@ -329,11 +362,12 @@ def _work(
     torch.set_num_threads(1)
     teacher = Kokoro(cache, fast=False)
     accelerate(teacher.model, compiled=compiled)
+    laughing = Laughing(judge()) if judge is not None else None
     root = Path(folder)
     with (root / f"journal-{number}.jsonl").open("a", encoding="utf-8") as journal:
         for job in jobs:
             try:
-                record = asdict(make(job, teacher, root / "clips", seed))
+                record = asdict(make(job, teacher, root / "clips", seed, laughing))
             except (BadInput, ValueError) as error:
                 record = {"failed": str(error), "text": job.text.text}
             line = json.dumps({"index": job.index, **record}, ensure_ascii=False)
@@ -352,6 +386,8 @@ def speak(
     compiled: bool = False,
     held_out: float = 0.04,
     styled: float = 0.0,
+    laughing: float = 0.0,
+    judge: LaughterJudge | None = None,
 ) -> tuple[int, float]:
     """Speak all texts into `folder`; an interrupted run goes on where it was.
 
@@ -366,26 +402,32 @@ def speak(
         compiled: Fuse the teacher's norms (a third faster, needs a C++ compiler).
         held_out: Share of clips by voices that no training sees.
         styled: Share of clips in a style (`glmtts.data.manner`), labelled with its name.
+        laughing: Share of the happy and of the unstyled clips with a laugh made of their own voice
+            (`glmtts.data.laughing`), `[laughter]` at its place in their texts.
+        judge: Makes what tells laughs, in each process; an importable function.
 
     Returns:
         Number of clips and hours of speech in the whole folder.
 
     Raises:
-        BadInput: `folder` holds clips of other texts or another seed.
+        BadInput: `folder` holds clips of other texts or another seed, or there is no judge of the
+            laughs that are asked for.
         MissingExtra: the extra `teacher` is not installed.
         PackageError: a package cannot be fetched.
         GlmTtsError: a process died.
     """
     from tqdm import tqdm
 
+    if laughing and judge is None:
+        raise BadInput("Laughs need a judge that tells them; give one, or laughing=0.")
+    if laughing and judge is not None:
+        judge()  # raises here what would be raised in every process
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = plan(texts, seed, held_out=held_out, styled=styled)
+    jobs = plan(texts, seed, held_out=held_out, styled=styled, laughing=laughing)
     done = finished(folder)
     for index, clip in done.items():
-        if clip is not None and (
-            index >= len(jobs) or (clip.text, clip.speaker, clip.style) != _said(jobs[index])
-        ):
+        if clip is not None and (index >= len(jobs) or not _is_of(clip, jobs[index])):
             raise BadInput(
                 f"{folder} holds clips of other texts, styles or another seed (clip {index}: "
                 f"{clip.text[:30]!r}). Continue with the same ones, or use another folder."
@@ -398,7 +440,16 @@ def speak(
         workers = [
             context.Process(
                 target=_work,
-                args=(left[i::processes], str(cache), str(folder), i, seed, compiled, queue),
+                args=(
+                    left[i::processes],
+                    str(cache),
+                    str(folder),
+                    i,
+                    seed,
+                    compiled,
+                    queue,
+                    judge if laughing else None,
+                ),
                 daemon=True,
             )
             for i in range(min(processes, len(left)))

@@ -7,11 +7,12 @@ from glmtts.errors import BadInput
 from glmtts.text import english, g2p
 from glmtts.text.misaki import teacher_to_arpabet
 from glmtts.text.phonemes import arpabet_to_tokens, pinyin_to_tokens
+from glmtts.text.styles import LAUGHTER, laughs, tag, untagged
 from glmtts.text.units import Piece, Unit, segment
 
 
 def corpus_units(record: Mapping[str, Any]) -> list[Unit]:
-    """Units of one manifest record.
+    """Units of one manifest record, `[laughter]` among them where it stands in the text.
 
     Mandarin takes the record's `pinyin` (one syllable a Hanzi), English the teacher's `phonemes`,
     word by word. English words inside Mandarin, and English whose words cannot be paired with the
@@ -20,6 +21,28 @@ def corpus_units(record: Mapping[str, Any]) -> list[Unit]:
     Raises:
         BadInput: the record has a Hanzi without pinyin, or the reverse.
     """
+    places = laughs(record["text"])
+    if not places:
+        return _spoken(record)
+    words = untagged(record["text"])
+    units = _spoken({**record, "text": words}) if _letters(words) else []
+    for start, _ in reversed(places):
+        before = untagged(record["text"][:start]).rstrip()
+        at, left = 0, len(_letters(before))
+        while at < len(units) and left > 0:
+            left -= len(_letters(units[at].surface))
+            at += 1
+        if before and not before[-1].isalnum() and at < len(units) and not units[at].phonemes:
+            at += 1  # behind the mark
+        units.insert(at, Unit(tag(LAUGHTER)))
+    return units
+
+
+def _letters(text: str) -> str:
+    return "".join(char for char in text if char.isalnum())
+
+
+def _spoken(record: Mapping[str, Any]) -> list[Unit]:
     text = record["text"]
     if record["lang"] == "en":
         return _english(text, record["phonemes"]) or g2p.analyse(text)

@@ -33,6 +33,16 @@ def style_of(units: Sequence[tuple[str, object]]) -> str | None:
     return next((name for name in names if name != LAUGHTER), names[0] if names else None)
 
 
+def untagged(text: str) -> str:
+    """A text without its tags."""
+    return _TAG.sub("", text)
+
+
+def laughs(text: str) -> list[tuple[int, int]]:
+    """Where `[laughter]` stands in a text: first character, and one past the last."""
+    return [m.span() for m in _TAG.finditer(text) if m[1].lower() == LAUGHTER]
+
+
 def cut(stretches: Sequence[Marked]) -> list[Marked]:
     """Stretches of one style each, laughs bound to the place they stand at.
 

@@ -290,3 +290,30 @@ def test_a_share_of_the_clips_is_spoken_in_a_style_and_labelled(folder: Path):
     assert [clip.style for clip in clips] == [job.style for job in styled[:12]]
     with pytest.raises(BadInput, match="other texts, styles"):
         teacher.speak(TEXTS[:12], folder, folder.parent, processes=1)
+
+
+def everything(audio: object) -> float:
+    """A judge to whom everything is a laugh."""
+    return 1.0
+
+
+def test_a_share_of_the_clips_gets_a_laugh_and_says_where(folder: Path):
+    plain = teacher.plan(TEXTS, styled=0.5)
+    laughing = teacher.plan(TEXTS, styled=0.5, laughing=0.3)
+    assert [replace(job, laughs=False) for job in laughing] == plain  # the rest is as it was
+    laughs = [job for job in laughing if job.laughs]
+    assert {job.style for job in laughs} == {"", "happy"}
+    assert 0.1 < len(laughs) / len(laughing) < 0.25
+    with pytest.raises(BadInput, match="need a judge"):
+        teacher.speak(TEXTS[:12], folder, folder.parent, laughing=0.3)
+
+    for _ in range(2):  # the second time everything is there already
+        teacher.speak(
+            TEXTS[:12], folder, folder.parent, processes=1, laughing=0.3, judge=lambda: everything
+        )
+    clips = manifest.read_manifest(folder / "manifest.jsonl")
+    jobs = teacher.plan(TEXTS[:12], laughing=0.3)
+    assert [clip.laugh is not None for clip in clips] == [job.laughs for job in jobs]
+    assert ["[laughter]" in clip.text for clip in clips] == [job.laughs for job in jobs]
+    with pytest.raises(BadInput, match="other texts, styles or another seed"):
+        teacher.speak(TEXTS[:12], folder, folder.parent, processes=1)

@@ -377,3 +377,21 @@ def test_a_few_words_of_a_clip_keep_its_style(home: Path, tmp_path: Path):
     )  # fmt: skip
     for one in documents(source.batch(0), source.model):
         assert tokenizer.decode(one["text"]).startswith("[sad]")
+
+
+def test_a_clip_with_a_laugh_is_never_cut_to_a_few_words(home: Path, tmp_path: Path):
+    write_clips(tmp_path / "plain", 60)
+    plain = Corpus(tmp_path / "plain")
+    clips = [replace(c, units=(*c.units, ("[laughter]", ()))) for c in plain]
+    arrays = {n: [plain.array(n, i) for i in range(60)] for n in ("tokens", "alignment")}
+    write_shard(tmp_path / "laughing", 0, clips, arrays)
+    tokenizer = TextTokenizer.load(home / "tokenizer")
+    source = LMBatches(
+        Corpus(tmp_path / "laughing"), tokenizer,
+        stage.with_ids(config(home, home).model, tokenizer),
+        rows=3, row_length=96, fragment_share=1.0, prompt_share=0.0,
+    )  # fmt: skip
+    whole = {tuple(plain.array("tokens", i)) for i in range(60)}
+    for one in documents(source.batch(0), source.model):
+        assert tokenizer.decode(one["text"]).endswith("[laughter]")
+        assert tuple(one["speech"]) in whole
