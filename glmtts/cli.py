@@ -460,7 +460,6 @@ def _task(name: str, about: str, cases: str, *, needs_cases: bool, subset: str =
     @click.option("--seed", "seeds", type=int, multiple=True, help="Repeatable; 0 if absent.")
     @click.option("--limit", default=0, help="Only so many cases, evenly over the list.")
     @click.option("-v", "--voice", default="", help="Voice of cases that ask for none.")
-    @COMPONENT
     @click.option(
         "--candidates",
         type=click.IntRange(min=1),
