@@ -353,8 +353,9 @@ def _work(
     queue: Any,
     judge: LaughterJudge | None = None,
 ) -> None:
-    """One process: speak its jobs in order, one journal line each."""
+    """One process: speak its jobs in order, one journal line each, while its parent lives."""
     import warnings
+    from multiprocessing import parent_process
 
     from glmtts.data.kokoro import accelerate
 
@@ -365,7 +366,10 @@ def _work(
     laughing = Laughing(judge()) if judge is not None else None
     root = Path(folder)
     with (root / f"journal-{number}.jsonl").open("a", encoding="utf-8") as journal:
+        parent = parent_process()
         for job in jobs:
+            if parent is not None and not parent.is_alive():
+                return  # it was killed: nobody waits for more
             try:
                 record = asdict(make(job, teacher, root / "clips", seed, laughing))
             except (BadInput, ValueError) as error:
