@@ -627,6 +627,22 @@ def data_laugh(manifest: Path, out: Path, share: float, seed: int) -> None:
     click.echo(laugh(manifest, out, share=share, seed=seed))
 
 
+@data.command("style")
+@click.argument("manifest", type=PATH)
+@click.argument("out", type=PATH)
+@click.option("--count", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def data_style(manifest: Path, out: Path, count: int, seed: int) -> None:
+    """Say COUNT clips of MANIFEST happily, sadly, angrily or surprised, by rule, into OUT.
+
+    Pitch, tempo and loudness of the recordings are bent. Plain clips are not copied: train with
+    both folders. An interrupted run goes on where it was.
+    """
+    from glmtts.commands.data import style
+
+    click.echo(style(manifest, out, count=count, seed=seed))
+
+
 @data.command("whisper")
 @click.argument("out", type=PATH)
 @CACHE

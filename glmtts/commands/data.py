@@ -70,6 +70,14 @@ def laugh(manifest: Path, out: Path, *, share: float, seed: int) -> str:
     return f"{count} clips with a laugh are in {out}"
 
 
+def style(manifest: Path, out: Path, *, count: int, seed: int) -> str:
+    """Clips said in styles; returns a line about them."""
+    from glmtts.data.bending import add_styles
+
+    made = add_styles(manifest, out, count=count, seed=seed)
+    return f"{made} clips in styles are in {out}"
+
+
 def whisper(out: Path, cache: Path) -> None:
     """Write the encoder weights that the nano speech tokenizer starts from."""
     from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
