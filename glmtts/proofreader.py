@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads, ctc_align
 from glmtts.text.phonemes import CTC_CLASS
 
+LAUGH_TOKENS = 12
+"""Speech tokens that a laugh takes at least: half a second."""
+
 _PHONEME = {number: phoneme for phoneme, number in CTC_CLASS.items()}
 
 
@@ -24,22 +27,35 @@ class Proofreader:
         self._heads = heads
 
     @torch.inference_mode()
-    def misread(self, tokens: Sequence[int], phonemes: Sequence[str]) -> float:
+    def misread(
+        self, tokens: Sequence[int], phonemes: Sequence[str], laughs: Sequence[int] = ()
+    ) -> float:
         """CTC loss of a text given its speech: 0 is perfect, above 1 much is wrong.
+
+        A laugh says no phonemes, but it takes its time: where one should be, `LAUGH_TOKENS` tokens
+        or more may be anything, at no cost (a star of Pratap et al. 2022, "Star temporal
+        classification", so many times). Speech that goes on with its words there reads worse.
 
         Args:
             tokens: (S,) speech tokens.
             phonemes: (T,) phoneme tokens of the text (`glmtts.text.phonemes`).
+            laughs: For each laugh how many phonemes stand before it, rising.
 
         Returns:
-            Nat a phoneme; infinite where S tokens cannot spell T phonemes.
+            Nat a phoneme; infinite where S tokens cannot spell T phonemes (and laugh).
         """
         if not phonemes:
             return 0.0
-        labels = torch.tensor([[CTC_CLASS[phoneme] for phoneme in phonemes]])
+        scores = self._log_probs(tokens)
+        labels = [CTC_CLASS[phoneme] for phoneme in phonemes]
+        anything = range(scores.shape[1], scores.shape[1] + LAUGH_TOKENS)
+        for place in reversed(laughs):
+            labels[place:place] = anything
+        if laughs:
+            scores = torch.cat([scores, scores.new_zeros(len(tokens), LAUGH_TOKENS)], dim=1)
         loss = F.ctc_loss(
-            self._log_probs(tokens)[:, None], labels,
-            torch.tensor([len(tokens)]), torch.tensor([len(phonemes)]), reduction="sum",
+            scores[:, None], torch.tensor([labels]),
+            torch.tensor([len(tokens)]), torch.tensor([len(labels)]), reduction="sum",
         )  # fmt: skip
         return float(loss) / len(phonemes)
 

@@ -39,7 +39,7 @@ from glmtts.text.lexicon import Lexicon
 from glmtts.text.normalize import normalise
 from glmtts.text.pieces import whole_sentences
 from glmtts.text.readings import is_mandarin
-from glmtts.text.styles import NEUTRAL, STYLES
+from glmtts.text.styles import NEUTRAL, STYLES, laugh_places
 from glmtts.text.tokenizer import TextTokenizer
 from glmtts.text.written import as_written
 from glmtts.vocoder import Vocoder
@@ -607,7 +607,9 @@ class Synthesizer:
             return lm.generate(reading.ids, prompt, sampling, rng=rng)
 
         def misread(tokens: Sequence[int]) -> float:
-            return self.proofreader.misread(tokens, reading.phonemes) if self.proofreader else 0.0
+            if self.proofreader is None:
+                return 0.0
+            return self.proofreader.misread(tokens, reading.phonemes, reading.laughs)
 
         tokens, reason = lm.generate_checked(
             reading.ids, prompt, sampling, rng=rng, misread=misread, wanted=wanted
@@ -669,10 +671,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class Reading:
-    """What is said: the text ids (T,) for the language model, and the phonemes meant."""
+    """What is said: the text ids (T,) for the language model, and the phonemes meant.
+
+    `laughs` tells for each laugh how many phonemes stand before it.
+    """
 
     ids: list[int]
     phonemes: list[str]
+    laughs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -704,7 +710,9 @@ class TextReader:
             sentence = sentence.without(unknown)
         policy = self.policy or ("all" if self.phonemes else "off")
         ids = encode(sentence, self.tokenizer, policy, written=not self.phonemes)
-        return Reading(ids, sentence.phonemes if self.phonemes else [])
+        if not self.phonemes:
+            return Reading(ids, [])
+        return Reading(ids, sentence.phonemes, laugh_places(sentence.units))
 
     def __call__(self, text: str) -> Reading:
         """Read a text of any length at once.
