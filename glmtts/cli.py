@@ -20,6 +20,13 @@ TRANSCRIBE = click.option(
 MODEL = click.option(
     "--model", default="glmtts-nano", show_default=True, help="Name or folder of a model."
 )
+COMPONENT = click.option(
+    "--component",
+    "components",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="Use this lm, flow, vocoder, … instead, such as a training checkpoint; repeatable.",
+)
 DEVICE = click.option("--device", default="auto", show_default=True, help="cpu, cuda, auto.")
 PATH = click.Path(path_type=Path)
 LEXICON = click.option(
@@ -82,13 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @click.option("--steps", type=int, help="Steps of the flow; more is slower and cleaner.")
 @LEXICON
 @MODEL
-@click.option(
-    "--component",
-    "components",
-    multiple=True,
-    metavar="NAME=FOLDER",
-    help="Use this lm, flow, vocoder, … instead, such as a training checkpoint; repeatable.",
-)
+@COMPONENT
 @DEVICE
 def say(text: str, output: str | None, play: bool, **flags: Any) -> None:
     """Speak TEXT, a .txt or .md file, or standard input (-).
@@ -425,6 +426,7 @@ _stage("flow", "Speech tokens to mel: conditional flow matching.")
 _stage("vocoder", "Mel to samples: spectral losses, then a multi-resolution discriminator.")
 _stage("voice", "One speaker: adapters on language model and flow, from minutes of recordings.")
 _stage("grpo", "Let rewards shape the language model: group-relative policy optimisation.")
+_stage("style-judge", "A small judge of styles, to reward or to examine control tags with.")
 
 
 OUT = click.option("-o", "--out", type=PATH, required=True, help="Folder of the run.")
@@ -443,6 +445,7 @@ def _task(name: str, about: str, cases: str, *, needs_cases: bool, subset: str =
     @click.argument("cases", metavar=cases, type=PATH, required=needs_cases)
     @OUT
     @MODEL
+    @COMPONENT
     @click.option("--audio", type=PATH, help="Judge the sounds CASE.wav in this folder instead.")
     @click.option(
         "--judge",
@@ -457,6 +460,12 @@ def _task(name: str, about: str, cases: str, *, needs_cases: bool, subset: str =
     @click.option("--seed", "seeds", type=int, multiple=True, help="Repeatable; 0 if absent.")
     @click.option("--limit", default=0, help="Only so many cases, evenly over the list.")
     @click.option("-v", "--voice", default="", help="Voice of cases that ask for none.")
+    @click.option(
+        "--candidates",
+        type=click.IntRange(min=1),
+        help="Utterances drawn for each sentence, of which the best is kept; the model's own "
+        "number if absent.",
+    )
     @click.option("--workers", default=0, help="Processes for each judge; 0: in this one.")
     @click.option("--players", default=24, show_default=True, help="Sounds in the report.")
     @DEVICE
@@ -483,6 +492,12 @@ _task(
     "Is the style heard? FOLDER is of CV3-Eval (emotion_zeroshot/zh), or a list with styles.",
     "FOLDER",
     needs_cases=True,
+)
+_task(
+    "tags",
+    "Are control tags obeyed? Each text of LIST is spoken neutrally and in every style.",
+    "[LIST]",
+    needs_cases=False,
 )
 _task(
     "laughter",
@@ -675,13 +690,19 @@ def data_encode(
 )
 @click.option("--longest", default=20.0, show_default=True, help="Seconds of a clip, at most 40.")
 @click.option("--loudness", default=-24.0, show_default=True, help="Of the clips, in LUFS.")
-@click.option("--separate", default="", help="Take speech out of music first: demucs.")
+@click.option("--separate", default="", help="Take speech out of music: demucs, roformer.")
 @click.option("--denoise", default="", help="Take noise away first: rnnoise, noisereduce.")
+@click.option("--diarize", default="", help="Who tells who speaks when: pyannote.")
 @click.option("--snr", default=20.0, show_default=True, help="Least dB of speech over its pauses.")
 @click.option("--bandwidth", default=4_500.0, show_default=True, help="Least bandwidth in Hz.")
 @click.option("--mos", default=2.5, show_default=True, help="Least naturalness, 0 does not judge.")
 @click.option("--per", default=0.35, show_default=True, help="Most phonemes the ear may dispute.")
-@click.option("--wer", default=0.15, show_default=True, help="Most words Whisper may dispute.")
+@click.option("--wer", default=0.15, show_default=True, help="Most words recognisers may dispute.")
+@click.option(
+    "--recognizer", default="whisper", show_default=True,
+    help="Who writes words: whisper, paraformer, sensevoice.",
+)  # fmt: skip
+@click.option("--second", default="", help="Who must agree with them: one of these, else the ear.")
 @click.option("--no-whisper", is_flag=True, help="Only the ear listens; needs transcripts.")
 @click.option("--keep-punctuation", is_flag=True, help="Write no commas where pauses are.")
 @click.option("--workers", default=1, show_default=True, help="Processes, or Ray actors.")

@@ -20,6 +20,7 @@ from glmtts.lm import TextToSpeechTokens, Utterance, draw_next
 from glmtts.nn.adapted import Rows, view
 from glmtts.nn.cache import Prefixes
 from glmtts.sampling import Sampling
+from glmtts.steering import Judge, Marks, Rivals
 from glmtts.voice import Prompt
 
 CAPACITY = 2_048
@@ -32,10 +33,12 @@ class Request(Utterance):
     Attributes:
         slot: Where it is computed; None while it waits and after it has ended.
         adapter: What is added to the model for it.
+        rivals: Those it is one candidate of.
     """
 
     slot: int | None = None
     adapter: Adapter | None = None
+    rivals: "Rivals[Request] | None" = None
 
     def starts_like(self, other: "Request") -> bool:
         """Whether both read the very same before they speak, by the same weights."""
@@ -131,6 +134,38 @@ class Engine:
         self._waiting.append(request)
         return request
 
+    def submit_rivals(
+        self,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling = Sampling(),
+        *,
+        rng: torch.Generator | None = None,
+        adapter: Adapter | None = None,
+        judge: Judge | None = None,
+        marks: Marks = Marks(),
+    ) -> Rivals[Request]:
+        """Ask for an utterance of `sampling.candidates`; see `glmtts.steering` and `submit`.
+
+        They are let in together, and read the text once.
+
+        Raises:
+            BadInput: as for `submit`, or there are more than slots.
+        """
+        rng, count = rng or self.lm.generator(sampling.seed), sampling.side_by_side
+        if count > self.slots:
+            raise BadInput(
+                f"{count} candidates need as many slots; this engine has {self.slots}. Draw fewer."
+            )
+        rngs = self.lm.generators(rng, count) if count > 1 else [rng]
+        requests = [
+            self.submit(text_ids, prompt, sampling, rng=own, adapter=adapter) for own in rngs
+        ]
+        rivals = Rivals(requests, judge, marks)
+        for request in requests:
+            request.rivals = rivals
+        return rivals
+
     def cancel(self, request: Request) -> None:
         """Drop a request; its neighbours do not notice. Nothing happens if it has ended."""
         if request in self._waiting:
@@ -156,6 +191,9 @@ class Engine:
             request = self._waiting[0]
             if newest is not None and not newest.starts_like(request):
                 break
+            rivals, free = request.rivals, self.slots - len(slots)
+            if rivals and rivals.all[0] is request and len(rivals.all) > free:
+                break
             slot = next(slot for slot in range(self.slots) if slot not in self._running)
             if newest is None:
                 scores.append(self._admit(self._waiting.popleft(), slot)[None])
@@ -168,10 +206,26 @@ class Engine:
             return []
         requests = [self._running[slot] for slot in slots]
         draw_next(requests, torch.cat(scores))
+        groups = {id(request.rivals): request.rivals for request in requests if request.rivals}
+        for rivals in groups.values():
+            self._lead(rivals)
         for request in requests:
             if request.finish_reason is not None:
                 self._release(request)
         return requests
+
+    def _lead(self, rivals: Rivals[Request]) -> None:
+        """Let the others go on from the best candidate, if this is the time."""
+        settled = rivals.settled
+        if (best := rivals.lead()) is None:
+            return
+        leader = rivals.all[best]
+        common = len(leader.sequence) + max(0, settled - 1)
+        for request in rivals.all:
+            if request is not leader:
+                assert request.slot is not None
+                assert leader.slot is not None
+                self._decoder.follow(request.slot, leader.slot, common)
 
     def run(self) -> None:
         """Step until all requests have ended."""

@@ -7,9 +7,9 @@ token `i` and class `speech_count` is the end.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +23,11 @@ from glmtts.nn.quantizer import spread_codes
 from glmtts.nn.threads import at_most, for_decoder
 from glmtts.runaway import Finish, RunawayGuard
 from glmtts.sampling import Sampling, draw, draw_each
+from glmtts.steering import Judge, Marks, Rivals
 from glmtts.voice import Prompt
 
 T = TypeVar("T")
+U = TypeVar("U", bound="Utterance")
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,11 @@ class Utterance:
         """Positions it may come to take: what is before the speech, and its longest speech."""
         return len(self.sequence) + self.longest
 
+    def follow(self, other: "Utterance") -> None:
+        """Go on from where another utterance of the same sentence is; the generator stays its."""
+        self.tokens = list(other.tokens)
+        self._guard.follow(other._guard)
+
     def take(self, token: int) -> None:
         """Add the class that was drawn: a speech token, or `speech_count` for the end."""
         if token == self._end:
@@ -279,6 +286,46 @@ class Generation(Utterance, Iterator[int]):
         self._decoder.clear(0)
 
 
+class Steered(Iterator[int]):
+    """One utterance of several candidates: tokens come once they are certain, at each mark."""
+
+    def __init__(
+        self, drawn: Generator[Rivals[Utterance]], sampling: Sampling, judge: Judge
+    ) -> None:
+        """`drawn` are the candidates after each step."""
+        self.finish_reason: Finish | None = None
+        self._drawn, self._sampling, self._judge = drawn, sampling, judge
+        self._ready, self._given = list[int](), 0
+
+    def __next__(self) -> int:
+        """The next speech token."""
+        while self._given >= len(self._ready):
+            rivals = next(self._drawn, None)
+            if rivals is None:
+                raise StopIteration
+            self._ready, reason = certain(rivals, self._sampling, self._judge)
+            self.finish_reason = reason
+        self._given += 1
+        return self._ready[self._given - 1]
+
+    def close(self) -> None:
+        """No more tokens are wanted."""
+        self._drawn.close()
+
+
+def certain(
+    rivals: Rivals[U], sampling: Sampling, judge: Judge | None
+) -> tuple[list[int], Finish | None]:
+    """The tokens that no candidate will take back; the best one's, once all have ended."""
+    if not rivals.ended:
+        return rivals.all[0].tokens[: rivals.settled], None
+    if len(rivals.all) == 1:
+        return rivals.all[0].tokens, rivals.all[0].finish_reason
+    tokens, reason = best_of(lambda: rivals.all, replace(sampling, retries=0), judge)
+    shared = rivals.all[0].tokens[: rivals.settled]
+    return shared + tokens[rivals.settled :], reason
+
+
 def _always() -> bool:
     return True
 
@@ -302,14 +349,14 @@ _BAD_ENDS: tuple[Finish, ...] = ("stop", "silence", "length", "repetition")
 def best_of(
     attempt: Callable[[], Sequence[Utterance]],
     sampling: Sampling,
-    misread: Callable[[Sequence[int]], float] | None,
+    judge: Judge | None,
 ) -> tuple[list[int], Finish]:
     """The best utterance of up to `sampling.retries` + 1 attempts; see `generate_checked`.
 
     Args:
         attempt: Draws finished utterances of the sentence.
         sampling: Says how often, and what is good enough.
-        misread: How badly tokens read back.
+        judge: Hears how badly tokens read back.
     """
     best: tuple[float, int] = (math.inf, 0)
     result: tuple[list[int], Finish] = ([], "length")
@@ -324,7 +371,7 @@ def best_of(
                 tokens = tokens[: len(tokens) - utterance.runaway]
             penalty = 4.0 * _BAD_ENDS.index(reason)
             penalty += 0.0 if tokens else 16.0
-            penalty += misread(tokens) if misread and tokens else 0.0
+            penalty += judge.misread(tokens) if judge and tokens else 0.0
             if (rank := (penalty, -len(tokens))) < best:
                 best, result = rank, (tokens, reason)
         if best[0] <= sampling.accept:
@@ -540,17 +587,22 @@ class TextToSpeechTokens(nn.Module):
         sampling: Sampling = Sampling(),
         *,
         rng: torch.Generator | None = None,
-    ) -> Generation:
-        """Speak: yields speech tokens 0..speech_count-1 one at a time.
+        judge: Judge | None = None,
+        marks: Marks = Marks(),
+    ) -> "Generation | Steered":
+        """Speak: yields speech tokens 0..speech_count-1 as they are certain.
 
         A stream cannot take back what it gave, so a runaway (a loop, a long silence) ends it early;
-        `generate_checked` tries again instead.
+        `generate_checked` tries again instead. With a judge, `sampling.candidates` are drawn side
+        by side, and at each mark the best is what was said; without one, one is, token by token.
 
         Args:
             text_ids: (T,) the sentence.
             prompt: The voice, and what it has just said.
             sampling: How tokens are drawn.
             rng: Generator on the model's device; by default one seeded with `sampling.seed`.
+            judge: Hears how badly tokens read back.
+            marks: Where it is asked.
 
         Returns:
             An iterator whose `finish_reason` tells afterwards how it ended.
@@ -558,7 +610,11 @@ class TextToSpeechTokens(nn.Module):
         Raises:
             BadInput: nothing to speak, foreign ids, or too long for the context.
         """
-        return Generation(self, text_ids, prompt, sampling, rng or self.generator(sampling.seed))
+        rng = rng or self.generator(sampling.seed)
+        if judge is None or sampling.side_by_side == 1:
+            return Generation(self, text_ids, prompt, sampling, rng)
+        drawn = self._rivals(text_ids, prompt, sampling, rng, judge, marks)
+        return Steered(drawn, sampling, judge)
 
     def generate_checked(
         self,
@@ -567,15 +623,16 @@ class TextToSpeechTokens(nn.Module):
         sampling: Sampling = Sampling(),
         *,
         rng: torch.Generator | None = None,
-        misread: Callable[[Sequence[int]], float] | None = None,
+        judge: Judge | None = None,
         wanted: Callable[[], bool] = _always,
     ) -> tuple[list[int], Finish]:
         """Speak a whole sentence, trying again (`sampling.retries` times) when it goes wrong.
 
-        Each attempt draws `sampling.candidates` utterances side by side. One that runs away loses
-        the loop or silence it ended in. The best is the one with the least penalty: how badly it
-        reads back, plus 4 to 12 for an end in silence, at the longest or in a loop, plus 16 for
-        nothing at all; of equals the longest.
+        Each attempt draws `sampling.candidates` utterances side by side; with a judge the best
+        leads the others (`glmtts.steering`). One that runs away loses the loop or silence it ended
+        in. The best is the one with the least penalty: how badly it reads back, plus 4 to 12 for
+        an end in silence, at the longest or in a loop, plus 16 for nothing at all; of equals the
+        longest.
 
         Args:
             text_ids: (T,) the sentence.
@@ -583,8 +640,8 @@ class TextToSpeechTokens(nn.Module):
             sampling: How tokens are drawn; attempt n draws on from where attempt n - 1 stopped, so
                 a seed still decides everything.
             rng: As for `generate`.
-            misread: How badly tokens read back (0 = perfectly); what exceeds `sampling.accept` is
-                tried again. None: only runaways are.
+            judge: Hears how badly tokens read back; what exceeds `sampling.accept` is tried again.
+                None: only runaways are.
             wanted: Asked at each step; once it says no, the work ends with `Cancelled`.
 
         Returns:
@@ -597,48 +654,56 @@ class TextToSpeechTokens(nn.Module):
         rng = rng or self.generator(sampling.seed)
 
         def attempt() -> list[Utterance]:
-            if (count := sampling.side_by_side) > 1:
-                return self._side_by_side(text_ids, prompt, sampling, count, rng, wanted)
-            generation = self.generate(text_ids, prompt, sampling, rng=rng)
+            if sampling.side_by_side > 1:
+                drawn = self._rivals(text_ids, prompt, sampling, rng, judge, Marks())
+                return list(while_wanted(drawn, wanted))[-1].all
+            generation = cast(Generation, self.generate(text_ids, prompt, sampling, rng=rng))
             for _ in while_wanted(generation, wanted):
                 pass
             return [generation]
 
-        return best_of(attempt, sampling, misread)
+        return best_of(attempt, sampling, judge)
 
-    def _side_by_side(
+    def _rivals(
         self,
         text_ids: Sequence[int],
         prompt: Prompt,
         sampling: Sampling,
-        count: int,
         rng: torch.Generator,
-        wanted: Callable[[], bool],
-    ) -> list[Utterance]:
-        """`count` finished utterances of one text; the prompt is read once.
+        judge: Judge | None,
+        marks: Marks,
+    ) -> Generator[Rivals[Utterance]]:
+        """Candidates of one sentence after each step, until all have ended.
 
-        Each has a generator of its own, so that none depends on when its neighbours end.
+        The prompt is read once. Each has a generator of its own, so that none depends on when its
+        neighbours end.
         """
-        utterances = [
+        count = sampling.side_by_side
+        candidates = [
             Utterance(self, text_ids, prompt, sampling, own) for own in self.generators(rng, count)
         ]
-        first, start = utterances[0], self.config.speech_start
+        rivals = Rivals(candidates, judge, marks)
+        first, start = candidates[0], self.config.speech_start
         decoder = self.decoder(count, first.positions)
         if first.shared:
             decoder.read(0, first.sequence[: first.shared])
         scores = decoder.read(0, first.sequence[first.shared :]).expand(count, -1)
         for row in range(1, count):
-            decoder.put(row, decoder.copied(0))
+            decoder.follow(row, 0)
         running = list(range(count))
-        with at_most(for_decoder(self.config.hidden_size)):
-            while True:
-                draw_next([utterances[row] for row in running], scores)
-                running = [row for row in running if utterances[row].finish_reason is None]
-                if not running:
-                    return utterances
-                if not wanted():
-                    raise Cancelled("Nobody waits for this speech any more.")
-                last = [utterances[row].tokens[-1] + start for row in running]
+        while True:
+            draw_next([candidates[row] for row in running], scores)
+            common = len(first.sequence) + max(0, rivals.settled - 1)
+            if (best := rivals.lead()) is not None:
+                for row in range(count):
+                    if row != best:
+                        decoder.follow(row, best, common)
+            yield rivals
+            running = [row for row in running if candidates[row].finish_reason is None]
+            if not running:
+                return
+            with at_most(for_decoder(self.config.hidden_size)):
+                last = [candidates[row].tokens[-1] + start for row in running]
                 scores = decoder.step(running, last)
 
     @torch.no_grad()  # not inference mode: `log_probs` differentiates through what is drawn here

@@ -5,15 +5,27 @@ at next to no cost, when the language model skipped, repeated or garbled somethi
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads, ctc_align
 from glmtts.text.phonemes import CTC_CLASS
 
+USUAL = 0.5
+"""Reading error of a phoneme that is said well, in nat: the median of held-out clips."""
+
 LAUGH_TOKENS = 12
 """Speech tokens that a laugh takes at least: half a second."""
+NO_LAUGH = 1.0
+"""What a laugh that is not there adds to the reading error, in nat a phoneme."""
+_LAUGH = 1 + len(CTC_CLASS)
+"""Class of a laugh, whatever is said there."""
+_UNLIKELY, _PROGRESS = -1.0, USUAL / 2.5
+"""Score of a token of a laugh: below what words give, and as much as words advance in a token."""
 
 _PHONEME = {number: phoneme for phoneme, number in CTC_CLASS.items()}
 
@@ -26,15 +38,21 @@ class Proofreader:
         self._codes = tokenizer.quantizer.weight
         self._heads = heads
 
+    def judge(self, phonemes: Sequence[str], laughs: Sequence[int] = ()) -> "SentenceJudge | None":
+        """A judge of one sentence (`glmtts.steering`); None where nothing can be read back."""
+        return SentenceJudge(self, tuple(phonemes), tuple(laughs)) if phonemes else None
+
     @torch.inference_mode()
     def misread(
         self, tokens: Sequence[int], phonemes: Sequence[str], laughs: Sequence[int] = ()
     ) -> float:
         """CTC loss of a text given its speech: 0 is perfect, above 1 much is wrong.
 
-        A laugh says no phonemes, but it takes its time: where one should be, `LAUGH_TOKENS` tokens
-        or more may be anything, at no cost (a star of Pratap et al. 2022, "Star temporal
-        classification", so many times). Speech that goes on with its words there reads worse.
+        A laugh says no phonemes, but it takes its time. Where one should be, tokens that fit no
+        word around it are its own and not read (as with the star of Pratap et al. 2022, "Star
+        temporal classification"); fewer than `LAUGH_TOKENS` are no laugh: that costs `NO_LAUGH`.
+        Of 40 made clips the median is 0.37 (0.29 with the laugh cut out, 1.20 if it is not told);
+        with the laugh cut out 95 % read as clips that lack one.
 
         Args:
             tokens: (S,) speech tokens.
@@ -42,22 +60,64 @@ class Proofreader:
             laughs: For each laugh how many phonemes stand before it, rising.
 
         Returns:
-            Nat a phoneme; infinite where S tokens cannot spell T phonemes (and laugh).
+            Nat a phoneme; infinite where S tokens cannot spell T phonemes.
         """
         if not phonemes:
             return 0.0
-        scores = self._log_probs(tokens)
-        labels = [CTC_CLASS[phoneme] for phoneme in phonemes]
-        anything = range(scores.shape[1], scores.shape[1] + LAUGH_TOKENS)
-        for place in reversed(laughs):
-            labels[place:place] = anything
+        scores, missing = self._log_probs(tokens), 0
         if laughs:
-            scores = torch.cat([scores, scores.new_zeros(len(tokens), LAUGH_TOKENS)], dim=1)
+            labels = _labels(phonemes, laughs)
+            owners = np.array(ctc_align(_with_laugh(scores, _UNLIKELY), labels), dtype=np.int64)
+            for place in (place for place, label in enumerate(labels) if label == _LAUGH):
+                own = owners == place
+                missing += int(own.sum()) < LAUGH_TOKENS
+                owners[own] = -1
+            scores = scores[torch.from_numpy(owners >= 0)] if len(owners) else scores
         loss = F.ctc_loss(
-            scores[:, None], torch.tensor([labels]),
-            torch.tensor([len(tokens)]), torch.tensor([len(labels)]), reduction="sum",
+            scores[:, None], torch.tensor([[CTC_CLASS[phoneme] for phoneme in phonemes]]),
+            torch.tensor([len(scores)]), torch.tensor([len(phonemes)]), reduction="sum",
         )  # fmt: skip
-        return float(loss) / len(phonemes)
+        return float(loss) / len(phonemes) + NO_LAUGH * missing
+
+    @torch.inference_mode()
+    def misread_so_far(
+        self,
+        beginnings: Sequence[Sequence[int]],
+        phonemes: Sequence[str],
+        laughs: Sequence[int] = (),
+    ) -> list[float]:
+        """How badly beginnings of the same length read: to compare them, the lowest is the best.
+
+        The CTC forward mass of all beginnings of the text, those that say more of it raised by
+        `USUAL` for each phoneme: else the one that has said least would always win.
+
+        Args:
+            beginnings: n x (S,) speech tokens, as far as they were drawn.
+            phonemes: (T,) phoneme tokens of the whole text.
+            laughs: See `misread`.
+
+        Returns:
+            n costs in nat.
+        """
+        if not phonemes or not beginnings or not beginnings[0]:
+            return [0.0] * len(beginnings)
+        labels = np.array(_labels(phonemes, laughs))
+        states = np.zeros(2 * len(labels) + 1, dtype=np.int64)  # a blank around each label
+        states[1::2] = labels
+        skips = np.zeros(len(states), dtype=bool)
+        skips[3::2] = states[3::2] != states[1:-2:2]
+        scores = _with_laugh(self._log_probs(beginnings), _PROGRESS)
+        emit = scores[..., torch.from_numpy(states)].double().numpy()
+        mass = np.full(emit.shape[::2], -np.inf)  # (n, states)
+        mass[:, :2] = emit[:, 0, :2]
+        for step in range(1, emit.shape[1]):
+            before, skipped = np.full_like(mass, -np.inf), np.full_like(mass, -np.inf)
+            before[:, 1:] = mass[:, :-1]
+            skipped[:, 2:] = np.where(skips[2:], mass[:, :-2], -np.inf)
+            mass = np.logaddexp(np.logaddexp(mass, before), skipped) + emit[:, step]
+        spoken = np.concatenate(([0], np.cumsum(labels != _LAUGH)))
+        said = spoken[(np.arange(len(states)) + 1) // 2]
+        return [-float(value) for value in np.logaddexp.reduce(mass + USUAL * said, axis=-1)]
 
     @torch.inference_mode()
     def heard(self, tokens: Sequence[int]) -> list[str]:
@@ -95,6 +155,19 @@ class Proofreader:
         return [float(value) for value in clear]
 
     @torch.inference_mode()
+    def melody(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """What (S,) speech tokens tell of the melody, two frames a token.
+
+        Returns:
+            Log F0, from the mean of the clip; whether it is voiced, and whether a phoneme begins
+            (CTC), both from 0 to 1: (2 S,) each.
+        """
+        codes = F.embedding(torch.tensor([list(tokens)], device=self._codes.device), self._codes)
+        pitch, voicing = self._heads.pitch_curve(codes.float())
+        begins = 1.0 - self._log_probs(tokens)[:, 0].exp()
+        return pitch[0].cpu(), voicing[0].sigmoid().cpu(), begins.repeat_interleave(2)
+
+    @torch.inference_mode()
     def spans(self, tokens: Sequence[int], phonemes: Sequence[str]) -> list[tuple[int, int]]:
         """Where each phoneme is said: first speech token, and one past its last.
 
@@ -124,8 +197,45 @@ class Proofreader:
             spans.append((start, max(start, stop)))
         return spans
 
-    def _log_probs(self, tokens: Sequence[int]) -> torch.Tensor:
-        """(S,) tokens -> (S, classes) log-probabilities on the CPU, class 0 the blank."""
-        ids = torch.tensor([list(tokens)], device=self._codes.device)
-        scores = self._heads.phoneme_scores(F.embedding(ids, self._codes))  # (1, S, classes)
-        return scores[0].float().log_softmax(-1).cpu()
+    def _log_probs(self, tokens: Sequence[int] | Sequence[Sequence[int]]) -> torch.Tensor:
+        """(..., S) tokens -> (..., S, classes) log-probabilities on the CPU, class 0 the blank."""
+        ids = torch.tensor(tokens, device=self._codes.device)
+        rows = ids[None] if ids.ndim == 1 else ids
+        scores = self._heads.phoneme_scores(F.embedding(rows, self._codes))  # (B, S, classes)
+        return scores.float().log_softmax(-1).cpu().reshape(*ids.shape, -1)
+
+
+def _labels(phonemes: Sequence[str], laughs: Sequence[int]) -> list[int]:
+    """CTC classes of a text, those of laughs among them."""
+    labels = [CTC_CLASS[phoneme] for phoneme in phonemes]
+    for place in reversed(laughs):
+        labels.insert(place, _LAUGH)
+    return labels
+
+
+def _with_laugh(scores: Tensor, score: float) -> Tensor:
+    """(..., S, classes) log-probabilities, and `score` for the class of a laugh."""
+    return F.pad(scores, (0, 1 + _LAUGH - scores.shape[-1]), value=score)
+
+
+@dataclass(frozen=True)
+class SentenceJudge:
+    """A proofreader of one sentence, as `glmtts.steering.Judge` asks for.
+
+    Attributes:
+        proofreader: Who reads.
+        phonemes: Of the sentence.
+        laughs: See `Proofreader.misread`.
+    """
+
+    proofreader: Proofreader
+    phonemes: tuple[str, ...]
+    laughs: tuple[int, ...] = ()
+
+    def misread(self, tokens: Sequence[int]) -> float:
+        """See `Proofreader.misread`."""
+        return self.proofreader.misread(tokens, self.phonemes, self.laughs)
+
+    def so_far(self, beginnings: Sequence[Sequence[int]]) -> list[float]:
+        """See `Proofreader.misread_so_far`."""
+        return self.proofreader.misread_so_far(beginnings, self.phonemes, self.laughs)

@@ -19,6 +19,7 @@ STAGES = {
     "vocoder": "glmtts.train.vocoder",
     "grpo": "glmtts.train.grpo",
     "voice": "glmtts.train.voice",
+    "style-judge": "glmtts.train.style_judge",
 }
 """The script of each stage of `glmtts train`."""
 
@@ -155,6 +156,41 @@ def grpo_tiny() -> Any:
     return Config(AUDIO_TRAIN, AUDIO_VALID, steps=4, prompts=2, answers=4, valid_texts=4)
 
 
+def grpo_styles() -> Any:
+    """Reinforcement of control tags: the asked style must be heard, and the words understood.
+
+    Both are heard in the tokens, so no sound is made; texts are said neutrally as well, so that
+    the tag makes the difference. The judge of an evaluation is another one (emotion=sound).
+    """
+    from glmtts.train.grpo import Config
+
+    return Config(
+        "data/styles/tokens/train", "data/styles/tokens/valid_text", init=Path("runs/styles/lm/lm"),
+        rewards=("emotion=tokens@1:0.05", "reading@1"), out=Path("runs/styles/grpo"),
+        voiceless=0.25, steps=300, updates=2, lr=2e-5, clip_steps=300, valid_texts=96,
+    )  # fmt: skip
+
+
+def style_judge_tokens() -> Any:
+    """The judge that GRPO pays with: hears tokens, of one half of the speakers."""
+    from glmtts.train.style_judge import Config
+
+    return Config(
+        "data/styles/tokens/train", "data/styles/tokens/valid_speaker", "tokens", 0,
+        Path("runs/styles/judge_tokens"),
+    )  # fmt: skip
+
+
+def style_judge_sound() -> Any:
+    """The judge of evaluations: hears sound, of the other half of the speakers."""
+    from glmtts.train.style_judge import Config
+
+    return Config(
+        "data/styles/audio/train", "data/styles/audio/valid_speaker", "sound", 1,
+        Path("runs/styles/judge_sound"),
+    )  # fmt: skip
+
+
 def voice_tiny() -> Any:
     """Ten steps of each component, without a judge."""
     from glmtts.train.voice import Config
@@ -167,8 +203,9 @@ RECIPES: dict[str, dict[str, Callable[[], Any]]] = {
     "lm": {"nano": lm_nano, "styles": lm_styles, "tiny": lm_tiny},
     "flow": {"nano": flow_nano, "laughs": flow_laughs, "tiny": flow_tiny},
     "vocoder": {"nano": vocoder_nano, "tiny": vocoder_tiny},
-    "grpo": {"nano": grpo_nano, "tiny": grpo_tiny},
+    "grpo": {"nano": grpo_nano, "styles": grpo_styles, "tiny": grpo_tiny},
     "voice": {"tiny": voice_tiny},
+    "style-judge": {"tokens": style_judge_tokens, "sound": style_judge_sound},
 }
 
 

@@ -56,6 +56,10 @@ class RunawayGuard:
             return "repetition"
         return None
 
+    def follow(self, other: "RunawayGuard") -> None:
+        """Have seen what another guard has seen."""
+        self.quiet, self.past, self.runs = other.quiet, list(other.past), list(other.runs)
+
     def tail(self) -> int:
         """Tokens at the end of the stream that are only the loop or the silence."""
         return self.quiet if self.quiet else max(self.runs)

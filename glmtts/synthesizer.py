@@ -33,6 +33,7 @@ from glmtts.proofreader import Proofreader
 from glmtts.sampling import Sampling
 from glmtts.speaker import SpeakerEncoder
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
+from glmtts.steering import Judge, Marks
 from glmtts.text.frontend import Frontend, Sentence, encode
 from glmtts.text.hybrid import Policy
 from glmtts.text.lexicon import Lexicon
@@ -86,11 +87,14 @@ class Pace:
         """The pace of one sentence, counted from 0."""
         return Pace() if self.sentences is not None and sentence >= self.sentences else self
 
-    def cut(self, tokens: Iterable[int]) -> Iterator[tuple[list[int], bool]]:
-        """Group tokens into blocks; the last one (perhaps empty) is marked."""
+    def cut(self, tokens: Iterable[int], ahead: int = 0) -> Iterator[tuple[list[int], bool]]:
+        """Group tokens into blocks; the last one (perhaps empty) is marked.
+
+        The first has `ahead` more: what the flow must know beyond a block before it speaks it.
+        """
         sizes = list(self.blocks)
         block: list[int] = []
-        size = sizes[0] if sizes else 0
+        size = sizes[0] + ahead if sizes else 0
         for token in tokens:
             block.append(token)
             if size and len(block) >= size:
@@ -203,8 +207,10 @@ class SpeechLM(Protocol):
         sampling: Sampling = ...,
         *,
         rng: torch.Generator | None = None,
+        judge: Judge | None = None,
+        marks: Marks = ...,
     ) -> Tokens:
-        """Speech tokens one by one."""
+        """Speech tokens as they are certain."""
         ...
 
     def generate_checked(
@@ -214,7 +220,7 @@ class SpeechLM(Protocol):
         sampling: Sampling = ...,
         *,
         rng: torch.Generator | None = None,
-        misread: Callable[[Sequence[int]], float] | None = None,
+        judge: Judge | None = None,
         wanted: Callable[[], bool] = ...,
     ) -> tuple[list[int], Finish]:
         """A whole sentence, tried again when it goes wrong."""
@@ -394,6 +400,11 @@ class Synthesizer:
         """
         return self._wardrobe.dressed(self, voice) if voice.adapter else self
 
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """Tags that the language model obeys: styles of `glmtts.text.styles`, and "laughter"."""
+        return self.lm.config.styles
+
     def sentences(self, text: str, options: SpeakOptions | None = None) -> list[str]:
         """The sentences that `stream` speaks one by one, as they will be read.
 
@@ -407,8 +418,8 @@ class Synthesizer:
         sentences = self.frontend(text, Lexicon.opened(options.lexicon) if options else None)
         if options is None or options.style in (None, NEUTRAL):
             return sentences
-        if options.style not in self.lm.config.styles:
-            known = ", ".join(self.lm.config.styles) or "none"
+        if options.style not in self.styles:
+            known = ", ".join(self.styles) or "none"
             raise BadInput(
                 f"This model does not speak {options.style!r} at will; it knows {known}. Leave "
                 "the style out, or clone a clip that is spoken so."
@@ -540,7 +551,8 @@ class Synthesizer:
                 tokens = self._tokens(reading, heard, options.sampling, pace, rng, wanted)
                 spoken: list[int] = []
                 with closing(tokens):
-                    for block, last in pace.cut(while_wanted(tokens, wanted)):  # (T,) -> S ids
+                    known = while_wanted(tokens, wanted)
+                    for block, last in pace.cut(known, self._look_ahead):  # (T,) -> S ids
                         spoken += block
                         reason = tokens.finish_reason if last else None
                         done = tuple(spoken) if last else ()
@@ -567,9 +579,7 @@ class Synthesizer:
 
     def reader(self, policy: Policy | None = None) -> "TextReader":
         """What turns sentences into text ids for this model."""
-        return TextReader(
-            self.text_tokenizer, self.manifest.phonemes, policy, self.lm.config.styles
-        )
+        return TextReader(self.text_tokenizer, self.manifest.phonemes, policy, self.styles)
 
     def _readable(
         self, text: str, options: SpeakOptions
@@ -601,22 +611,25 @@ class Synthesizer:
         rng: torch.Generator,
         wanted: Callable[[], bool],
     ) -> Tokens:
-        """Speech tokens: one by one when sound must start early, else checked and retried first."""
+        """Speech tokens: block by block when sound must start early, else checked and retried."""
         lm: SpeechLM = self.shared_lm or self.lm
+        judge = None
+        if self.proofreader is not None:
+            judge = self.proofreader.judge(reading.phonemes, reading.laughs)
         if pace.blocks:
-            return lm.generate(reading.ids, prompt, sampling, rng=rng)
-
-        def misread(tokens: Sequence[int]) -> float:
-            if self.proofreader is None:
-                return 0.0
-            return self.proofreader.misread(tokens, reading.phonemes, reading.laughs)
-
+            marks = Marks(pace.blocks, self._look_ahead)
+            return lm.generate(reading.ids, prompt, sampling, rng=rng, judge=judge, marks=marks)
         tokens, reason = lm.generate_checked(
-            reading.ids, prompt, sampling, rng=rng, misread=misread, wanted=wanted
+            reading.ids, prompt, sampling, rng=rng, judge=judge, wanted=wanted
         )
         if not tokens:
             raise SpeechError("The model gave no sound for a sentence. Try another seed or voice.")
         return FinishedTokens(tokens, reason)
+
+    @property
+    def _look_ahead(self) -> int:
+        """Tokens behind a block that the flow must know before it speaks the block."""
+        return self.flow.config.network.lookahead_tokens
 
     def audible(self, prompt: Prompt, voice: Voice, sentence: str) -> Prompt:
         """The prompt the language model is given for a sentence."""

@@ -194,7 +194,11 @@ class Vocoder(nn.Module):
         return next(chain(self.parameters(), self.buffers()))
 
     def forward(
-        self, mel: Tensor, pitch: Tensor | None = None, voiced: Tensor | None = None
+        self,
+        mel: Tensor,
+        pitch: Tensor | None = None,
+        voiced: Tensor | None = None,
+        follow: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Mel (B, F, M) to samples (B, F * hop).
 
@@ -202,12 +206,15 @@ class Vocoder(nn.Module):
             mel: (B, F, M).
             pitch: (B, F * pitches) true pitch in Hz: `reconstruct` instead.
             voiced: (B, F * pitches) bool, with `pitch`.
+            follow: (B, F * hop) recorded samples to keep in step with, with `pitch`.
         """
         if pitch is None or voiced is None:
             return self.network(mel).samples
-        return self.reconstruct(mel, pitch, voiced)
+        return self.reconstruct(mel, pitch, voiced, follow)
 
-    def reconstruct(self, mel: Tensor, pitch: Tensor, voiced: Tensor) -> tuple[Tensor, Tensor]:
+    def reconstruct(
+        self, mel: Tensor, pitch: Tensor, voiced: Tensor, follow: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Samples (B, N) for training, made with the true pitch, and the pitch loss.
 
         Networks without a pitch ignore it and have no such loss. Noise is drawn from torch's
@@ -217,7 +224,7 @@ class Vocoder(nn.Module):
             return self.network(mel).samples, mel.new_zeros(())
         logits, filters = self.network.controls(mel)
         start = torch.randint(0, 2**31, (mel.shape[0],), device=mel.device)
-        wave = self.network.synthesise(pitch, voiced, filters, noise_start=start)
+        wave = self.network.synthesise(pitch, voiced, filters, noise_start=start, follow=follow)
         return wave.samples, pitch_loss(logits, pitch, voiced)
 
     @torch.no_grad()

@@ -35,3 +35,11 @@ done
 glmtts train lm --recipe styles --data "$DATA/tokens/train" --valid "$DATA/tokens/valid_text" \
   --out "$RUNS/lm"
 glmtts say "What a day!" --component "lm=$RUNS/lm/lm" --emotion happy -o "$RUNS/happy.wav"
+
+# 4. Reinforcement pays for the style that is asked for; another judge tells what came of it, on 50
+# texts in every style (docs/styles.md says how to give them voices that no training heard).
+glmtts eval tags --component "lm=$RUNS/lm/lm" -o "$RUNS/before"
+glmtts train grpo --recipe styles --texts "$DATA/tokens/train" --valid "$DATA/tokens/valid_text" \
+  --init "$RUNS/lm/lm" --out "$RUNS/grpo"
+glmtts eval tags --component "lm=$RUNS/grpo/lm" -o "$RUNS/after"
+glmtts eval compare "$RUNS/before" "$RUNS/after"

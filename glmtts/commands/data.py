@@ -133,10 +133,11 @@ def prepare(raw: Path, out: Path, **flags: Any) -> "Report":
         model=flags["model"],
         cut=CutSettings(
             longest=flags["longest"], lufs=flags["loudness"], limits=limits,
-            separate=flags["separate"], denoise=flags["denoise"],
+            separate=flags["separate"], denoise=flags["denoise"], diarize=flags["diarize"],
         ),
         listen=ListenSettings(
-            language=flags["language"] or "", whisper=not flags["no_whisper"],
+            language=flags["language"] or "",
+            recognizer="" if flags["no_whisper"] else flags["recognizer"], second=flags["second"],
             per=flags["per"], wer=flags["wer"],
         ),
         select=SelectSettings(flags["speakers"], not flags["keep_punctuation"]),

@@ -6,9 +6,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from glmtts.commands.say import component_folders
 from glmtts.errors import BadInput
 from glmtts.eval import cases as lists
 from glmtts.eval import compare as comparing
+from glmtts.eval import obedience
 from glmtts.eval import report as reporting
 from glmtts.eval.cases import Case
 from glmtts.eval.metrics import wanted as wanted_metrics
@@ -36,6 +38,8 @@ def run(
     workers: int,
     players: int,
     device: str,
+    components: Sequence[str] = (),
+    candidates: int | None = None,
 ) -> tuple[dict[str, Any], str]:
     """Run a task; its summary, and a table for people.
 
@@ -55,7 +59,8 @@ def run(
         source=str(cases or "built in"),
     )  # fmt: skip
     source: Source = Folder(audio) if audio is not None else Speaker(
-        model, out / "audio", device=device, voice=voice, paced=task.paced
+        model, out / "audio", device=device, voice=voice, paced=task.paced, styled=task.styled,
+        components=component_folders(components), candidates=candidates,
     )  # fmt: skip
     with tqdm(total=len(said) * len(plan.seeds), unit="case", desc=name) as bar:
 
@@ -73,6 +78,8 @@ def read_cases(task: Task, path: Path | None, subset: str) -> list[Case]:
     Raises:
         BadInput: it cannot be read, or none is given and none is built in.
     """
+    if task.styled:
+        return lists.in_every_style(lists.own(path) if path else lists.builtin(task.name))
     if path is None:
         return lists.builtin(task.name)
     if task.name == "seed-tts":
@@ -121,6 +128,8 @@ def table(summary: dict[str, Any]) -> str:
             for name, one in found["groups"].items()
         )
         lines.append(f"{metric.name:22} {mean:>9}  {bounds:22} n={found['n']:<5} {groups}".rstrip())
+    if summary.get("styles"):
+        lines.append(obedience.text(summary["styles"]))
     if summary["missing"]:
         lines.append(f"{summary['missing']} without sound, counted as errors")
     for slot, found in summary["failed"].items():

@@ -13,7 +13,7 @@ from glmtts.audio import Audio
 from glmtts.data.cut import MIXED, Span, consistency, cut, taken
 from glmtts.data.decode import Format, Stretch, probe, stretches
 from glmtts.data.files import write_json
-from glmtts.data.plugins import cleaner
+from glmtts.data.plugins import cleaner, diariser
 from glmtts.data.pool import Item
 from glmtts.data.quality import Limits, fault, levelled, measure
 from glmtts.errors import BadAudio
@@ -34,6 +34,8 @@ class CutSettings:
         limits: What a clip must reach.
         separate: Engine that takes speech out of music, see `data.plugins`.
         denoise: Engine that takes noise away.
+        diarize: Engine that tells who speaks when, see `data.plugins`; without one speaker vectors
+            of the pieces between pauses do.
     """
 
     sample_rate: int = 24_000
@@ -42,6 +44,7 @@ class CutSettings:
     limits: Limits = field(default_factory=Limits)
     separate: str = ""
     denoise: str = ""
+    diarize: str = ""
 
 
 class Cutting:
@@ -51,13 +54,14 @@ class Cutting:
         """Load the speaker encoder of glmtts-nano: thresholds belong to an encoder.
 
         Raises:
-            MissingPackage: a cleaning engine is not installed.
+            GlmTtsError: an engine is not installed, or its weights are not here.
         """
         self._raw, self._out, self._settings = raw, out, settings
         folder = hub.resolve("glmtts-nano") / "speaker"
         self._embed = checkpoint.load(SpeakerEncoder, folder).embed
         engines = (("separate", settings.separate), ("denoise", settings.denoise))
         self._cleaners = [engine for kind, name in engines if (engine := cleaner(kind, name))]
+        self._diariser = diariser(settings.diarize)
         (out / CLIPS).mkdir(parents=True, exist_ok=True)
 
     def __call__(self, item: Item) -> str:
@@ -99,7 +103,8 @@ class Cutting:
             audio = clean(audio)
         record["speech_seconds"] += float(speech_mask(audio).sum()) * FRAME_SECONDS
         whole = bool(record["transcript"])
-        for span in cut(audio, self._settings.longest, self._embed, whole=whole):
+        turns = self._diariser(audio) if self._diariser else []
+        for span in cut(audio, self._settings.longest, self._embed, whole=whole, turns=turns):
             name = f"{record['key']}-{len(record['clips']):04d}"
             record["clips"].append(self._clip(name, audio, span, stretch.start, format))
 

@@ -46,6 +46,15 @@ class Span:
         return self.end - self.start
 
 
+@dataclass(frozen=True)
+class Turn:
+    """Seconds in which one speaker talks, by an engine that tells (`data.plugins.diariser`)."""
+
+    start: float
+    end: float
+    speaker: str
+
+
 def pieces(audio: Audio, longest: float) -> list[Span]:
     """Speech between pauses; speech without a pause is cut at its quietest moments.
 
@@ -77,6 +86,7 @@ def cut(
     embed: Callable[[Audio], Tensor] | None = None,
     *,
     whole: bool = False,
+    turns: Sequence[Turn] = (),
 ) -> list[Span]:
     """The clips of a stretch, in order; they begin and end in pauses.
 
@@ -85,32 +95,71 @@ def cut(
         longest: Seconds a clip may have.
         embed: Speaker vector of a sound, unit length; None: nobody listens for another speaker.
         whole: All speech is one clip if it fits, as when a transcript of it is known.
+        turns: Who speaks when, if somebody told: clips are cut there too, and what two say at once
+            is left out.
     """
     # With the silence kept around it a clip still is no longer than asked.
     longest -= LEAD_SECONDS + TAIL_SECONDS
     parts = pieces(audio, longest)
-    if whole and parts and parts[-1].end - parts[0].start <= longest:
+    alone = len({turn.speaker for turn in turns}) < 2
+    if whole and alone and parts and parts[-1].end - parts[0].start <= longest:
         return [Span(parts[0].start, parts[-1].end)]
-    vectors = [_vector(audio, part, embed) for part in parts]
+    owned = [(part, "") for part in parts] if alone else by_speaker(parts, turns)
     clips: list[Span] = []
     voices: list[Tensor] = []
-    for part, vector in zip(parts, vectors, strict=True):
+    last = ""
+    for part, who in owned:
+        vector = _vector(audio, part, embed)
         pause = part.start - clips[-1].end if clips else LONG_PAUSE
         joined = part.end - clips[-1].start if clips else longest
         apart = (
             pause >= LONG_PAUSE
             or joined > longest
             or (pause >= SENTENCE_PAUSE and clips[-1].seconds >= ENOUGH)
-            or _changes(voices, vector)
+            or (_changes(voices, vector) if alone else bool(last and who and who != last))
         )
+        last = who or last
         if apart:
             clips.append(part)
-            voices = []
+            voices, last = [], who
         else:
             clips[-1] = Span(clips[-1].start, part.end)
         if vector is not None:
             voices.append(vector)
     return clips
+
+
+def by_speaker(parts: Sequence[Span], turns: Sequence[Turn]) -> list[tuple[Span, str]]:
+    """Pieces and who says them: cut where speakers change, without what two say at once.
+
+    Where speakers change without a pause, the piece is shortened by the silence that clips keep
+    around them: there it would be the other's speech.
+
+    Args:
+        parts: Pieces of speech, in order.
+        turns: Who speaks when.
+
+    Returns:
+        Pieces with one speaker, or with none ("") where no turn tells.
+    """
+    edges = sorted({edge for turn in turns for edge in (turn.start, turn.end)})
+    found: list[tuple[Span, str]] = []
+    for part in parts:
+        marks = [part.start, *(e for e in edges if part.start < e < part.end), part.end]
+        said: list[tuple[float, float, set[str]]] = []
+        for start, end in pairwise(marks):
+            who = {turn.speaker for turn in turns if turn.start < end and start < turn.end}
+            before = said[-1][2] if said else set[str]()
+            if said and (not who or not before or who == before):  # nobody else begins here
+                said[-1] = (said[-1][0], end, who or before)
+            else:
+                said.append((start, end, who))
+        for start, end, who in said:
+            start += LEAD_SECONDS if start > part.start else 0.0
+            end -= TAIL_SECONDS if end < part.end else 0.0
+            if len(who) < 2 and end > start:
+                found.append((Span(start, end), next(iter(who), "")))
+    return found
 
 
 def _vector(audio: Audio, part: Span, embed: Callable[[Audio], Tensor] | None) -> Tensor | None:

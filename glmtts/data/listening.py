@@ -1,8 +1,9 @@
 """Second pass, over clips: what is said, and is it so? Read `Listening.__call__`.
 
-Two recognisers listen: Whisper (extra `eval`) writes words, the ear of glmtts-nano
-(`data.ear`) hears phonemes. A transcript that was given must be confirmed by one of them, a
-transcript that Whisper wrote must be confirmed by the ear.
+Two recognisers listen: one writes words (Whisper, or another of `data.scribes`), the ear of
+glmtts-nano (`data.ear`) hears phonemes. A transcript that was given must be confirmed by one of
+them, a transcript that was written here must be confirmed by the ear. Where a second one that
+writes words is asked for, it decides instead of the ear.
 """
 
 import time
@@ -20,8 +21,9 @@ from glmtts.data.files import write_json
 from glmtts.data.pauses import gaps, spelled
 from glmtts.data.pool import Item
 from glmtts.data.quality import Limits, mos_judge
-from glmtts.errors import BadAudio, BadText
-from glmtts.recognizer import LANGUAGES, Recognizer, missing
+from glmtts.data.scribes import Scribe, scribe
+from glmtts.errors import BadText
+from glmtts.recognizer import LANGUAGES, missing
 from glmtts.text.units import Unit
 
 RECORDS = "work/heard"
@@ -35,18 +37,20 @@ class ListenSettings:
 
     Attributes:
         language: "zh" or "en": others are left out; empty: both are kept.
-        whisper: Whether Whisper listens; without it recordings need transcripts.
+        recognizer: Who writes words, see `data.scribes`; empty: nobody, all need transcripts.
+        second: Who must agree with a transcript; empty: the ear.
         mos: Whether naturalness is judged.
         per: Largest share of phonemes by which the ear may differ from the text. Of clean clips of
             the teacher corpus the worst differs by 0.31, of those whose transcript lacks its last
             third the best by 0.40.
-        wer: Largest share of words or Hanzi (by sound) by which Whisper may differ from a given
+        wer: Largest share of words or Hanzi (by sound) by which a recogniser may differ from a
             transcript.
         limits: For the MOS.
     """
 
     language: str = ""
-    whisper: bool = True
+    recognizer: str = "whisper"
+    second: str = ""
     mos: bool = False
     per: float = 0.35
     wer: float = 0.15
@@ -60,11 +64,12 @@ class Listening:
         """Load what listens.
 
         Raises:
-            MissingExtra: Whisper is wanted and not installed.
+            GlmTtsError: a recogniser is wanted that is not known or not installed.
         """
         self._out, self._settings = out, settings
         self._ear = Ear()
-        self._whisper = Recognizer() if settings.whisper else None
+        self._scribe = scribe(settings.recognizer) if settings.recognizer else None
+        self._second = scribe(settings.second) if settings.second else None
         self._mos = mos_judge() if settings.mos else None
 
     def __call__(self, item: Item) -> str:
@@ -86,10 +91,10 @@ class Listening:
     def _given(self, item: Item, sound: dict[str, Audio]) -> dict[str, list[Unit]]:
         """The transcript of each clip, where the recording has one.
 
-        That of a long recording is divided by what Whisper hears in its clips.
+        That of a long recording is divided by what a recogniser hears in its clips.
 
         Raises:
-            MissingExtra: it has to be divided and Whisper is not installed.
+            MissingExtra: it has to be divided and no recogniser is installed.
         """
         if not item["transcript"]:
             return {}
@@ -99,18 +104,11 @@ class Listening:
             return {name: [] for name in sound}
         if item["of"] == 1:
             return dict.fromkeys(sound, units)
-        if self._whisper is None:
+        if self._scribe is None:
             raise missing()
         language = item["language"] or language_of(item["transcript"])
-        heard = [self._written(audio, language) for audio in sound.values()]
+        heard = [written(self._scribe, audio, language) for audio in sound.values()]
         return dict(zip(sound, split(units, heard), strict=True))
-
-    def _written(self, audio: Audio, language: str) -> list[Unit]:
-        assert self._whisper is not None
-        try:
-            return units_of(self._whisper.transcribe(audio, language).text)
-        except (BadAudio, BadText):
-            return []
 
     def _clip(self, audio: Audio, given: list[Unit] | None, language: str) -> Item:
         """Everything known of one clip by listening; `drop` is empty where it may stay."""
@@ -122,7 +120,8 @@ class Listening:
         if units is None:
             out["language"] = out["language"] or self._language(audio)
             if out["language"] in LANGUAGES:
-                units = self._written(audio, out["language"])
+                assert self._scribe is not None  # `_language` has asked
+                units = written(self._scribe, audio, out["language"])
                 out["heard"] = spelled(units)
         else:
             out["language"] = out["language"] or language_of(spelled(units))
@@ -146,14 +145,15 @@ class Listening:
         heard = self._ear.hear(audio)
         out["per"] = round(error_rate(sounds(phonemes), sounds(heard.phonemes())), 3)
         agreed = out["per"] <= limits.per
-        if not agreed and out["given"] and self._whisper is not None:
-            # A voice the ear does not know well: the words decide.
-            found = self._written(audio, out["language"])
+        # The words decide where that was asked for, and of a voice the ear does not know well.
+        judge = self._second or (self._scribe if out["given"] and not agreed else None)
+        if judge is not None:
+            found = written(judge, audio, out["language"])
             out["heard"] = spelled(found)
             out["wer"] = round(error_rate(keys(units), keys(found)), 3)
             agreed = out["wer"] <= limits.wer
-            likely = self._language(audio)
-            if not agreed and likely != out["language"]:
+            likely = out["language"] if agreed or not out["given"] else self._language(audio, judge)
+            if likely not in ("", out["language"]):
                 out["drop"] = f"language ({likely})"
                 return
         if not agreed:
@@ -161,11 +161,14 @@ class Listening:
             return
         out["gaps"] = gaps(audio, units, heard.align(phonemes))
 
-    def _language(self, audio: Audio) -> str:
-        """The language heard: "zh", "en", or another when it is likely enough."""
-        if self._whisper is None:
+    def _language(self, audio: Audio, judge: Scribe | None = None) -> str:
+        """The language heard: "zh", "en", or another when it is likely enough; "" for none."""
+        listens = self._scribe or judge
+        if listens is None:
             raise missing()
-        known = self._whisper.languages(audio)
+        known = listens.languages(audio)
+        if not known:
+            return ""
         likely = max(known, key=lambda name: known[name])
         if likely not in LANGUAGES and known[likely] >= FOREIGN:
             return likely
@@ -176,6 +179,15 @@ class Listening:
         if language in LANGUAGES and wanted in ("", language):
             return ""
         return f"language ({language})" if language else "no words"
+
+
+def written(scribe: Scribe, audio: Audio, language: str) -> list[Unit]:
+    """The units of what a recogniser writes, none where it hears no words."""
+    text = scribe.written(audio, language)
+    try:
+        return units_of(text) if any(map(str.isalnum, text)) else []
+    except BadText:
+        return []
 
 
 def batches(names: Sequence[str], size: int = 16) -> list[list[str]]:

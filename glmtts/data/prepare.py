@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from glmtts import hub
-from glmtts.data import listening
+from glmtts.data import listening, scribes
 from glmtts.data.clips import CLIPS, CutSettings, Cutting, fingerprint
 from glmtts.data.clips import RECORDS as CUT
 from glmtts.data.files import read_json, write_json
@@ -31,7 +31,7 @@ from glmtts.data.report import Report, summary, write_report
 from glmtts.data.selection import Selection, SelectSettings, select, write_selection
 from glmtts.data.voice_shards import encode
 from glmtts.errors import BadInput
-from glmtts.recognizer import PARTS, missing
+from glmtts.recognizer import missing
 from glmtts.synthesizer import read_manifest
 
 SETTINGS = "prepare.json"
@@ -94,7 +94,7 @@ def prepare(
     run(cutting, items, **pool, name="cut")
 
     records = [read_json(out / CUT / f"{recording.key}.json") for recording in found]
-    if not settings.listen.whisper and any(unwritten(record) for record in records):
+    if not settings.listen.recognizer and any(unwritten(record) for record in records):
         raise missing()
     listener = partial(Listening, out, settings.listen)
     items = [item for record in records for item in to_hear(record) if not is_heard(out, item)]
@@ -119,21 +119,31 @@ def prepare(
 def resolved(settings: Settings) -> Settings:
     """Settings with what depends on this installation decided, checked.
 
+    Whisper is done without where it is not installed; what else was asked for must be there.
+
     Raises:
         BadInput: a value is out of range.
+        MissingExtra: a recogniser is not installed.
         UnknownModel: there is no such model.
     """
     if not 1.0 <= settings.cut.longest <= LONGEST:
         raise BadInput(f"Clips of {settings.cut.longest} s are not possible. Expected 1 to 40.")
     rate = read_manifest(hub.resolve(settings.model)).audio.sample_rate
-    whisper = all(find_spec(name) is not None for name in ("faster_whisper", *PARTS))
+    recognizer, second = settings.listen.recognizer, settings.listen.second
+    for name in filter(None, (recognizer, second)):
+        scribes.checked(name)
+        if not scribes.installed(name) and (name != "whisper" or name == second):
+            raise scribes.absent(name)
+    if recognizer == "whisper" and not scribes.installed(recognizer):
+        recognizer = ""
+    if second and second == recognizer:
+        raise BadInput(f"{second} cannot confirm what it wrote itself. Name another --second.")
     mos = settings.cut.limits.mos > 0 and find_spec("distillmos") is not None
     return replace(
         settings,
         cut=replace(settings.cut, sample_rate=rate),
         listen=replace(
-            settings.listen, limits=settings.cut.limits, mos=mos,
-            whisper=settings.listen.whisper and whisper,
+            settings.listen, limits=settings.cut.limits, mos=mos, recognizer=recognizer
         ),
     )  # fmt: skip
 
@@ -146,13 +156,18 @@ def remember(out: Path, settings: Settings) -> None:
     """
     now = {name: asdict(part) for name, part in _parts(settings)}
     known = read_json(out / SETTINGS)
-    if known is not None and known != now:
-        was, is_now = _flat(known), _flat(now)
-        name = next(key for key in is_now if was.get(key) != is_now[key])
-        raise BadInput(
-            f"{out} was prepared with {name} = {was.get(name)!r}, now it is {is_now[name]!r}. Use "
-            "the same settings, or another folder."
-        )
+    if known is not None:
+        # What did not exist when the folder was made had its default then.
+        was = _flat({name: asdict(part) for name, part in _parts(Settings())}) | _flat(known)
+        is_now = _flat(now)
+        if not was.pop("listen.whisper", True):
+            was["listen.recognizer"] = ""
+        name = next((key for key in is_now if was[key] != is_now[key]), "")
+        if name:
+            raise BadInput(
+                f"{out} was prepared with {name} = {was[name]!r}, now it is {is_now[name]!r}. Use "
+                "the same settings, or another folder."
+            )
     write_json(out / SETTINGS, now)
 
 

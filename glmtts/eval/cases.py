@@ -17,6 +17,7 @@ from typing import Any
 
 from glmtts.errors import BadInput
 from glmtts.text.readings import is_mandarin
+from glmtts.text.styles import NEUTRAL, STYLES
 
 SEED_LISTS = {"zh": "zh/meta.lst", "en": "en/meta.lst", "hard": "zh/hardcase.lst"}
 """Lists inside the folder `seedtts_testset`, by subset."""
@@ -171,6 +172,17 @@ def own(path: str | Path) -> list[Case]:
             row["laugh"] = (float(start), float(end))
         cases.append(made(str(row.pop("id", f"{number:04d}")), text, **row))
     return _checked(cases, path)
+
+
+def in_every_style(cases: Sequence[Case]) -> list[Case]:
+    """Each case neutrally and in every style; one that has a style already stays as it is."""
+    return [
+        replace(case, id=f"{case.id}-{style}", style=style, subset=style)
+        if not case.style
+        else replace(case, subset=case.style)
+        for case in cases
+        for style in ((NEUTRAL, *STYLES) if not case.style else (case.style,))
+    ]
 
 
 def builtin(task: str) -> list[Case]:

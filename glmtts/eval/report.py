@@ -13,6 +13,7 @@ import numpy as np
 
 from glmtts.audio import Audio
 from glmtts.errors import BadInput
+from glmtts.eval import obedience
 from glmtts.eval.metrics import BY_NAME, Metric, by_case, value, wanted
 from glmtts.eval.run import SUMMARY_FILE, read_rows, sound_of
 from glmtts.eval.tasks import TASKS
@@ -114,6 +115,7 @@ def page(
         "<h2>Figures</h2>", _figures(figures, metrics),
         "<p class=note>Means over cases (the seeds of a case are averaged first) with 95 % "
         "bootstrap intervals (BCa). A case without sound counts as the worst.</p>",
+        obedience.html(summary["styles"]) if summary.get("styles") else "",
         "<h2>Distributions</h2><div class=plots>",
         *(histogram(metric, list(by_case(rows, metric).values())) for metric in metrics[:12]),
         "</div>",

@@ -23,6 +23,7 @@ from glmtts.audio import Audio
 from glmtts.errors import BadInput, GlmTtsError
 from glmtts.eval.cases import Case
 from glmtts.eval.metrics import summarised
+from glmtts.eval.obedience import obedience
 from glmtts.eval.speaking import Source, Spoken
 from glmtts.judges.base import Failed, Judge, Sample
 from glmtts.judges.registry import Wanted, wanted
@@ -290,6 +291,7 @@ def summarise(
             for slot, judge in judges.items()
         },
         "metrics": summarised(rows, list(judges)),
+        "styles": obedience(rows),
         "hardware": hardware(),
         "glmtts": __version__,
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),

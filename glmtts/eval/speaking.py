@@ -1,6 +1,7 @@
 """Where the sound of a case comes from: a model that speaks, or a folder. Read `Source`."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -81,6 +82,9 @@ class Speaker:
         device: str = "auto",
         voice: str = "",
         paced: bool = False,
+        styled: bool = False,
+        components: Mapping[str, str | Path] | None = None,
+        candidates: int | None = None,
         synthesizer: Any = None,
     ) -> None:
         """Load the model.
@@ -91,14 +95,25 @@ class Speaker:
             device: Where the model runs.
             voice: Name of a voice, or a clip, for cases that ask for none.
             paced: In growing blocks instead of whole sentences.
+            styled: Each case in its style, by control tags.
+            components: Folders of parts that replace the model's own, by name.
+            candidates: Utterances drawn for each sentence; None: the model's own number.
             synthesizer: Speaks instead of the loaded model.
 
         Raises:
             GlmTtsError: the model or the voice is not there.
         """
-        self._about = {"model": model, "voice": voice, "paced": paced}
+        components = components or {}
+        self._about = {
+            "model": model, "voice": voice, "paced": paced, "candidates": candidates,
+            "styled": styled,
+            "components": {name: str(folder) for name, folder in components.items()},
+        }  # fmt: skip
+        self._candidates, self._styled = candidates, styled
         self._folder, self._pace = folder, Pace.growing() if paced else Pace.whole_sentence()
-        self._model: Any = synthesizer or Synthesizer.load(model, device=device)
+        self._model: Any = synthesizer or Synthesizer.load(
+            model, device=device, components=components
+        )
         self._voice = self._model.voice(voice) if voice else None
         # The prompt of a case is that of many: each clip is cloned once.
         self._cloned = lru_cache(maxsize=64)(self._model.voice)
@@ -117,7 +132,9 @@ class Speaker:
         started = time.monotonic()
         first = 0.0
         parts: list[Audio] = []
-        options = SpeakOptions(sampling=Sampling(seed=seed), pace=self._pace)
+        style = (case.style or None) if self._styled else None
+        sampling = Sampling(seed=seed, candidates=self._candidates)
+        options = SpeakOptions(sampling=sampling, pace=self._pace, style=style)
         try:
             voice = self._voice_of(case)
             started = time.monotonic()

@@ -13,6 +13,7 @@ class Task:
         judges: Asked for unless others are (`glmtts.judges.registry`).
         official: The same with the models of the published figures.
         first: The figures that matter, most important first.
+        styled: Each case is spoken in its style, by control tags.
         paced: Spoken in growing blocks, as a stream, instead of whole sentences.
         builtin: There is a short list of this package's own for it.
     """
@@ -22,6 +23,7 @@ class Task:
     judges: tuple[str, ...]
     first: tuple[str, ...]
     official: tuple[str, ...] = ()
+    styled: bool = False
     paced: bool = False
     builtin: bool = False
 
@@ -39,6 +41,13 @@ TASKS = {
             "emotion", "CV3-Eval's emotions: does the style of the prompt come through?",
             ("emotion=head", "cer", "mos", "pitch"), ("emotion_accuracy", "emotion", "error_rate"),
             official=("emotion=emotion2vec", "cer=official", "mos", "pitch"),
+        ),
+        Task(
+            "tags", "Are control tags obeyed? Each text neutrally and in every style.",
+            ("emotion", "cer", "pitch", "pace"),
+            ("emotion_accuracy", "error_rate", "pinyin_error", "runaways"),
+            official=("emotion=emotion2vec", "cer=official", "pitch", "pace"),
+            styled=True, builtin=True,
         ),
         Task(
             "laughter", "Are laughs heard where they are asked for, and only there?",

@@ -55,6 +55,16 @@ SLOTS: dict[str, dict[str, Kind]] = {
     "drift": {"dvector": Kind("speaker:Drift", "how much the voice changes over a sound")},
     "mos": {"distillmos": Kind("naturalness:Mos", "quality 1-5 by DistillMOS")},
     "emotion": {
+        "sound": Kind(
+            "styles:by_sound",
+            "style by F0 and loudness, taught by rule-made styles",
+            takes="folder of another",
+        ),
+        "tokens": Kind(
+            "styles:by_tokens",
+            "style by the pitch that speech tokens tell, likewise",
+            takes="folder of another",
+        ),
         "head": Kind("emotion:head", "style by a classifier of your own", takes=".npz file"),
         "emotion2vec": Kind("emotion:emotion2vec", "style by emotion2vec+ large", takes="folder"),
     },

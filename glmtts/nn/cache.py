@@ -101,6 +101,13 @@ class SlotCache:
         self.values[:, slot, :, :end] = cache.values[:, 0, :, :end]
         self.lengths[slot] = end
 
+    def follow(self, slot: int, other: int, start: int) -> None:
+        """Make a slot hold what another does, with which it has the first `start` in common."""
+        end = self.lengths[other]
+        for held in (self.keys, self.values):
+            held[:, slot, :, start:end] = held[:, other, :, start:end]
+        self.lengths[slot] = end
+
     def places(self, slots: Sequence[int]) -> Places:
         """Places for one more position in each of `slots` (ascending)."""
         runs: list[tuple[int, int, int, int]] = []

@@ -69,6 +69,10 @@ class Decoder:
         """Fill a slot with what was copied from one."""
         self._cache.put(slot, content)
 
+    def follow(self, slot: int, other: int, start: int = 0) -> None:
+        """Make a slot hold what another does, with which it has the first `start` in common."""
+        self._cache.follow(slot, other, start)
+
     @torch.inference_mode()
     def read(self, slot: int, ids: Sequence[int]) -> Tensor:
         """Append `ids` to a slot; the scores of what follows, (classes,)."""

@@ -69,6 +69,28 @@ def pulse_train(cycles: Tensor, frequency: Tensor, sample_rate: int) -> Tensor:
     return total * torch.sqrt(2.0 / harmonics)
 
 
+def fundamental_phase(samples: Tensor, cycles: Tensor, sample_rate: int) -> Tensor:
+    """How far the fundamental of recorded speech is ahead of a tracked one, in cycles: (B, N).
+
+    The samples are turned down by the track and averaged over 30 ms, which leaves the fundamental
+    alone; its angle is unwrapped. Where there is no voice the angle wanders and means nothing.
+
+    Args:
+        samples: (B, N).
+        cycles: (B, N) float64, the integral of the tracked frequency.
+        sample_rate: Samples per second.
+    """
+    turn = (-2.0 * math.pi * cycles.remainder(1.0)).float()
+    turned = samples.float() * torch.polar(torch.ones_like(turn), turn)
+    window = torch.hann_window(round(0.03 * sample_rate), device=samples.device)
+    count, half = samples.shape[1], len(window) // 2
+    size = count + len(window)
+    spectrum = torch.fft.fft(turned, size) * torch.fft.fft(window, size)
+    angle = torch.fft.ifft(spectrum)[:, half : half + count].angle().double() / (2.0 * math.pi)
+    steps = torch.diff(angle, dim=1)
+    return angle[:, :1] + F.pad((steps - steps.round()).cumsum(dim=1), (1, 0))
+
+
 @lru_cache(maxsize=16)
 def cepstral_basis(order: int, n_fft: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines (order, n_fft // 2 + 1): a cepstrum to a complex log-spectrum."""
@@ -180,6 +202,7 @@ class HarmonicVocoder(nn.Module):
         filters: list[Tensor],
         position: Position = START,
         noise_start: Tensor | None = None,
+        follow: Tensor | None = None,
     ) -> Wave:
         """Sources and filters to samples.
 
@@ -190,6 +213,8 @@ class HarmonicVocoder(nn.Module):
             position: Where the window lies.
             noise_start: (B,) sample index at which the noise of each row starts, instead of the
                 position's.
+            follow: (B, N) recorded samples whose fundamental the pulses keep in step with, so that
+                the phases of the harmonics can be learnt.
         """
         with torch.autocast(pitch.device.type, enabled=False):
             batch, frames = pitch.shape[0], pitch.shape[1] // self.pitches
@@ -202,6 +227,8 @@ class HarmonicVocoder(nn.Module):
                 cycles = cycles + shift
                 phases = cycles[:, :: self.hop].remainder(1.0)
                 cycles = cycles[:, :count]
+                if follow is not None:
+                    cycles = cycles + fundamental_phase(follow, cycles, self.sample_rate)
                 gate = interpolate(voicing.float(), self.hop // self.pitches)
                 pulses = pulse_train(cycles, frequency, self.sample_rate) * gate
                 angle = (2.0 * math.pi * cycles.remainder(1.0)).float()

@@ -76,3 +76,37 @@ def spectral_loss(
         linear = (mine - theirs).square().sum().sqrt() / theirs.square().sum().sqrt().clamp(min=1.0)
         loss = loss + log_distance + convergence * linear
     return loss / len(resolutions)
+
+
+def phase_loss(
+    output: Tensor,
+    target: Tensor,
+    resolutions: Sequence[tuple[int, int]] = ((1024, 256), (512, 128)),
+    share: float = 0.5,
+) -> Tensor:
+    """How far phases are from those of a recording that the output keeps in step with: 0 … 2.
+
+    One minus the cosine of the angle between them, for the lower `share` of the frequencies, each
+    bin as heavy as the root of both magnitudes. Random phases give 1, and no gradient on average:
+    noise, which cannot be foretold, is left alone.
+
+    Args:
+        output: (B, N) samples.
+        target: (B, N) samples; N at least the longest window.
+        resolutions: Pairs of window and hop in samples.
+        share: Of the bins, from the lowest on.
+    """
+    losses: list[Tensor] = []
+    for n_fft, hop in resolutions:
+        window = torch.hann_window(n_fft, device=output.device)
+        mine, theirs = (
+            torch.stft(x, n_fft, hop, window=window, center=False, return_complex=True)[
+                :, : round(share * n_fft / 2)
+            ]
+            for x in (output, target)
+        )
+        product = mine * theirs.conj()
+        size = torch.sqrt(product.real.square() + product.imag.square() + 1e-10)
+        weight = size.detach().sqrt()
+        losses.append((weight * (1.0 - product.real / size)).sum() / weight.sum())
+    return torch.stack(losses).mean()

@@ -171,6 +171,11 @@ def _sim(kind: str = "", argument: str = "") -> Reward:
     return _judged("sim", cosine_reward, "(1 + cos) / 2", kind or "ge2e", argument)
 
 
+def _emotion(kind: str = "", argument: str = "") -> Reward:
+    # Not the first kind of the slot: that one judges evaluations.
+    return _judged("emotion", value_reward, "probability of the style", kind or "tokens", argument)
+
+
 def _duration() -> Reward:
     return Reward(wanted("pace")(), duration_reward, name="duration", rule="exp(-|log ratio|)")
 
@@ -182,7 +187,7 @@ REWARDS: dict[str, Callable[..., Judge]] = {
     "likelihood": partial(_judged, "likelihood", likelihood_reward, "exp(mean log-probability)"),
     "sim": _sim,
     "mos": partial(_judged, "mos", mos_reward, "(MOS - 1) / 4"),
-    "emotion": partial(_judged, "emotion", value_reward, "probability of the style"),
+    "emotion": _emotion,
     "laughter": LaughterReward,
     "duration": _duration,
     "seconds": Seconds,

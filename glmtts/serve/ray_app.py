@@ -1,30 +1,43 @@
 """The server on Ray Serve: the language model scales apart from flow, vocoder and HTTP.
 
-    GLMTTS_API_KEY=… serve run glmtts.serve.ray_app:make
-
-Not yet run on a cluster: what crosses between the two (`serve.remote`) is tested without Ray.
+    GLMTTS_API_KEY=… serve run glmtts.serve.ray_app:make GLMTTS_LM_REPLICAS=2
 
 `Speech` is the same application as `glmtts serve`, with flow and vocoder; its language model is
-`LanguageModel`, a deployment of its own, reached token by token (`serve.remote`). Environment:
-GLMTTS_MODEL, GLMTTS_LM_REPLICAS and GLMTTS_SPEECH_REPLICAS ("2", or "1-8" to scale by load).
+`LanguageModel`, a deployment of its own, reached token by token (`serve.remote`). `VARIABLES` say
+how; they come from the environment of `serve run` or from its arguments.
 """
 
+import asyncio
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from glmtts.errors import MissingExtra
+from glmtts.errors import BadInput, Cancelled, MissingExtra
 from glmtts.serve.app import create_app
 from glmtts.serve.keys import KeyRing
 from glmtts.serve.remote import Desk, RemoteLM, Spoken, Wanted
 from glmtts.serve.settings import Settings
 from glmtts.serve.shared import SharedLM, shared
 from glmtts.synthesizer import Synthesizer
+from glmtts.wanted import is_wanted, until
 
-APPLICATION = "glmtts"
-SLOTS = 32
+SLOTS = 64
+"""Utterances one language model speaks at once: eight texts of eight candidates."""
+
+POLL_S = 0.1
+
+VARIABLES = {
+    "GLMTTS_MODEL": "name or folder of the model, the same on every machine",
+    "GLMTTS_LM_REPLICAS": 'language models: "2", or "1-8" to scale by load',
+    "GLMTTS_SPEECH_REPLICAS": "replicas with flow, vocoder and HTTP, likewise",
+    "GLMTTS_REPLICA_CPUS": "processors that Ray sets aside for each replica, 1 by default",
+    "GLMTTS_DATA": "folder of voices and jobs, shared by all replicas; each its own by default",
+    "GLMTTS_API_KEY": "key that callers need",
+}
+"""What can be set. Replicas get them as they are where `serve run` is called."""
 
 
 def model_name() -> str:
@@ -44,10 +57,16 @@ def ray_serve() -> Any:
         raise MissingExtra("The server on a cluster", "ray") from error
 
 
-def replicas(variable: str) -> dict[str, Any]:
-    """How many, fixed or by load, from an environment variable."""
-    least, _, most = os.environ.get(variable, "1").partition("-")
-    if not most:
+def replicas(wanted: str) -> dict[str, Any]:
+    """How many: "2", or "1-8" by load.
+
+    Raises:
+        BadInput: it is neither.
+    """
+    least, dash, most = wanted.partition("-")
+    if not least.isdecimal() or (dash and not most.isdecimal()):
+        raise BadInput(f"{wanted!r} is no number of replicas. Expected such as 2, or 1-8.")
+    if not dash:
         return {"num_replicas": int(least)}
     by_load = {
         "min_replicas": int(least), "max_replicas": int(most), "target_ongoing_requests": 6,
@@ -60,23 +79,58 @@ class LanguageModel:
 
     def __init__(self) -> None:
         """Load the model."""
-        self._desk = Desk(SharedLM(Synthesizer.load(model_name()).lm, SLOTS))
+        model = Synthesizer.load(model_name())
+        self._desk = Desk(SharedLM(model.lm, SLOTS), model.proofreader)
 
-    def tokens(self, wanted: Wanted) -> Iterator[Any]:
+    async def tokens(self, wanted: Wanted) -> AsyncGenerator[Any]:
         """See `remote.Wire`."""
-        yield from self._desk.tokens(wanted)
+        async for item in in_thread(lambda: self._desk.tokens(wanted)):
+            yield item
 
-    def utterances(self, wanted: Wanted) -> tuple[list[Spoken], bytes]:
+    async def utterances(self, wanted: Wanted) -> tuple[list[Spoken], bytes]:
         """See `remote.Wire`."""
-        return self._desk.utterances(wanted)
+        async for item in in_thread(lambda: [self._desk.utterances(wanted)]):
+            return item
+        raise AssertionError("one item or an error")
+
+
+async def in_thread(make: Callable[[], Iterable[Any]]) -> AsyncGenerator[Any]:
+    """The items of `make()`, made in a thread; once nobody asks for more, it is told to stop."""
+    loop, items = asyncio.get_running_loop(), asyncio.Queue[tuple[Any, BaseException | None]]()
+    stopped = threading.Event()
+
+    def tell(item: Any, error: BaseException | None = None) -> None:
+        if not stopped.is_set():
+            loop.call_soon_threadsafe(items.put_nowait, (item, error))
+
+    def work() -> None:
+        try:
+            with until(lambda: not stopped.is_set()):
+                for item in make():
+                    tell(item)
+            tell(None, StopAsyncIteration())
+        except BaseException as error:
+            tell(None, error)
+
+    threading.Thread(target=work, name="glmtts-wire", daemon=True).start()
+    try:
+        while True:
+            item, error = await items.get()
+            if isinstance(error, StopAsyncIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        stopped.set()
 
 
 class HandleWire:
     """Reaches `LanguageModel` by a handle of Ray Serve."""
 
     def __init__(self) -> None:
-        """Find it."""
-        self._handle: Any = ray_serve().get_deployment_handle("LanguageModel", APPLICATION)
+        """Find it in the application that this replica belongs to."""
+        self._handle: Any = ray_serve().get_deployment_handle("LanguageModel")
 
     def tokens(self, wanted: Wanted) -> Iterator[Any]:
         """See `remote.Wire`."""
@@ -88,7 +142,14 @@ class HandleWire:
 
     def utterances(self, wanted: Wanted) -> tuple[list[Spoken], bytes]:
         """See `remote.Wire`."""
-        return self._handle.utterances.remote(wanted).result()
+        response = self._handle.utterances.remote(wanted)
+        while True:
+            try:
+                return response.result(timeout_s=POLL_S)
+            except TimeoutError:
+                if not is_wanted():
+                    response.cancel()
+                    raise Cancelled("Nobody waits for this speech any more.") from None
 
 
 def load() -> Synthesizer:
@@ -118,14 +179,29 @@ class Speech:
 
 
 def make(args: dict[str, str] | None = None) -> Any:
-    """The application for `serve run`; `args` may hold the environment variables of above."""
-    os.environ.update(args or {})
+    """The application for `serve run`; `args` go before the environment.
+
+    Raises:
+        BadInput: `args` has something that is none of `VARIABLES`.
+    """
+    given = args or {}
+    if unknown := sorted(given.keys() - VARIABLES.keys()):
+        raise BadInput(f"Unknown argument {unknown[0]!r}. Known: {', '.join(VARIABLES)}.")
+    values = {name: os.environ[name] for name in VARIABLES if name in os.environ} | given
     serve = ray_serve()
+    common: dict[str, Any] = {
+        "ray_actor_options": {
+            "num_cpus": float(values.get("GLMTTS_REPLICA_CPUS", "1")),
+            "runtime_env": {"env_vars": values},
+        },
+        "health_check_period_s": 5,
+    }
     lm = serve.deployment(
-        name="LanguageModel", max_ongoing_requests=SLOTS, health_check_period_s=5,
-        **replicas("GLMTTS_LM_REPLICAS"),
+        name="LanguageModel", max_ongoing_requests=SLOTS, **common,
+        **replicas(values.get("GLMTTS_LM_REPLICAS", "1")),
     )(LanguageModel)  # fmt: skip
     speech = serve.deployment(
-        name="Speech", max_ongoing_requests=64, **replicas("GLMTTS_SPEECH_REPLICAS")
-    )(serve.ingress(build)(Speech))
+        name="Speech", max_ongoing_requests=64, **common,
+        **replicas(values.get("GLMTTS_SPEECH_REPLICAS", "1")),
+    )(serve.ingress(build)(Speech))  # fmt: skip
     return speech.bind(lm.bind())

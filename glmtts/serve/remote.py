@@ -7,15 +7,17 @@ again by another, and those that were delivered are dropped.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, cast
 
 import torch
 
 from glmtts.errors import Cancelled, GlmTtsError, SpeechError
 from glmtts.lm import Finish, Utterance, best_of
+from glmtts.proofreader import Proofreader
 from glmtts.sampling import Sampling
 from glmtts.serve.shared import SharedLM
+from glmtts.steering import Judge, Marks
 from glmtts.voice import Prompt
 from glmtts.wanted import is_wanted
 
@@ -34,6 +36,11 @@ class Wanted:
     sampling: Sampling
     state: bytes
     """Of the random generator."""
+    phonemes: tuple[str, ...] = ()
+    """Of the sentence, where it shall be read back."""
+    marks: Marks = field(default_factory=Marks)
+    laughs: tuple[int, ...] = ()
+    """For each laugh how many phonemes stand before it."""
 
 
 @dataclass
@@ -68,14 +75,22 @@ class Wire(Protocol):
 class Desk:
     """The other side: answers a `Wire` from a language model that many use."""
 
-    def __init__(self, lm: SharedLM) -> None:
-        """Answer from `lm`."""
-        self.lm = lm
+    def __init__(self, lm: SharedLM, proofreader: Proofreader | None = None) -> None:
+        """Answer from `lm`, whose candidates `proofreader` compares."""
+        self.lm, self.proofreader = lm, proofreader
+
+    def _judge(self, wanted: Wanted) -> Judge | None:
+        if self.proofreader is None:
+            return None
+        return self.proofreader.judge(wanted.phonemes, wanted.laughs)
 
     def tokens(self, wanted: Wanted) -> "Iterator[int | End]":
         """See `Wire`."""
         rng = _generator(wanted.state)
-        ticket = self.lm.generate(wanted.text_ids, wanted.prompt, wanted.sampling, rng=rng)
+        ticket = self.lm.generate(
+            wanted.text_ids, wanted.prompt, wanted.sampling,
+            rng=rng, judge=self._judge(wanted), marks=wanted.marks,
+        )  # fmt: skip
         try:
             yield from ticket
             assert ticket.finish_reason is not None
@@ -86,17 +101,9 @@ class Desk:
     def utterances(self, wanted: Wanted) -> tuple[list[Spoken], bytes]:
         """See `Wire`."""
         own = _generator(wanted.state)
-        count = wanted.sampling.side_by_side
-        rngs = self.lm.lm.generators(own, count) if count > 1 else [own]
-        tickets = [
-            self.lm.generate(wanted.text_ids, wanted.prompt, wanted.sampling, rng=rng)
-            for rng in rngs
-        ]
-        try:
-            done = [ticket.wait(is_wanted) for ticket in tickets]
-        finally:
-            for ticket in tickets:
-                ticket.close()
+        done = self.lm.candidates(
+            wanted.text_ids, wanted.prompt, wanted.sampling, own, self._judge(wanted), is_wanted
+        )
         return [Spoken(u.tokens, u.finish_reason, u.runaway) for u in done], _state(own)
 
 
@@ -114,10 +121,13 @@ class RemoteLM:
         sampling: Sampling = Sampling(),
         *,
         rng: torch.Generator | None = None,
+        judge: Judge | None = None,
+        marks: Marks = Marks(),
     ) -> "RemoteTokens":
         """As `TextToSpeechTokens.generate`."""
         rng = rng or _seeded(sampling.seed)
-        return RemoteTokens(self.wire, _wanted(text_ids, prompt, sampling, rng), rng)
+        asked = _wanted(text_ids, prompt, sampling, rng, judge, marks)
+        return RemoteTokens(self.wire, asked, rng)
 
     def generate_checked(
         self,
@@ -126,7 +136,7 @@ class RemoteLM:
         sampling: Sampling = Sampling(),
         *,
         rng: torch.Generator | None = None,
-        misread: Callable[[Sequence[int]], float] | None = None,
+        judge: Judge | None = None,
         wanted: Callable[[], bool] = is_wanted,
     ) -> tuple[list[int], Finish]:
         """As `TextToSpeechTokens.generate_checked`."""
@@ -135,12 +145,12 @@ class RemoteLM:
         def attempt() -> list[Utterance]:
             if not wanted():
                 raise Cancelled("Nobody waits for this speech any more.")
-            asked = _wanted(text_ids, prompt, sampling, rng)
+            asked = _wanted(text_ids, prompt, sampling, rng, judge, Marks())
             spoken, state = tried(lambda: self.wire.utterances(asked))
             _restore(rng, state)
             return cast("list[Utterance]", spoken)  # `best_of` reads three fields of them
 
-        return best_of(attempt, sampling, misread)
+        return best_of(attempt, sampling, judge)
 
 
 class RemoteTokens(Iterator[int]):
@@ -151,7 +161,7 @@ class RemoteTokens(Iterator[int]):
         self._rng = rng
         self.finish_reason: Finish | None = None
         self._wire, self._wanted = wire, wanted
-        self._given = 0
+        self._given = self._known = 0  # _known: still to be dropped after a loss
         self._tries = 0
         self._items = iter(wire.tokens(wanted))
 
@@ -172,6 +182,8 @@ class RemoteTokens(Iterator[int]):
             if isinstance(item, End):
                 self.finish_reason = item.reason
                 _restore(self._rng, item.state)
+            elif self._known:
+                self._known -= 1
             else:
                 self._given += 1
                 return item
@@ -182,9 +194,7 @@ class RemoteTokens(Iterator[int]):
         if self._tries >= TRIES:
             raise SpeechError("No language model answers. Try again.") from error
         log.warning("A language model was lost after %d tokens: %r", self._given, error)
-        self._items = iter(self._wire.tokens(self._wanted))
-        for _ in range(self._given):
-            next(self._items, None)
+        self._items, self._known = iter(self._wire.tokens(self._wanted)), self._given
 
     def close(self) -> None:
         """No more are wanted."""
@@ -211,9 +221,15 @@ def tried(call: Callable[[], T]) -> T:
 
 
 def _wanted(
-    text_ids: Sequence[int], prompt: Prompt, sampling: Sampling, rng: torch.Generator
+    text_ids: Sequence[int],
+    prompt: Prompt,
+    sampling: Sampling,
+    rng: torch.Generator,
+    judge: Judge | None,
+    marks: Marks,
 ) -> Wanted:
-    return Wanted(tuple(text_ids), prompt, sampling, _state(rng))
+    phonemes, laughs = (tuple(judge.phonemes), tuple(judge.laughs)) if judge else ((), ())
+    return Wanted(tuple(text_ids), prompt, sampling, _state(rng), phonemes, marks, laughs)
 
 
 def _seeded(seed: int | None) -> torch.Generator:

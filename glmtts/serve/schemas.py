@@ -38,6 +38,15 @@ class Spoken(BaseModel):
     phonemes: Literal["off", "auto", "all"] | None = Field(
         None, description="Which words the model is given as phonemes; its own choice if absent."
     )
+    instructions: str | None = Field(
+        None, max_length=4_096,
+        description=(
+            "How to speak, in English or Chinese: the one emotion it names (happy, sad, angry, "
+            "surprised, neutral) is obeyed; an error where the model does not know it. Other prose "
+            "is not, and X-Ignored says so."
+        ),
+        examples=["Speak happily.", "高兴地说"],
+    )  # fmt: skip
     pace: Literal["quick", "whole", "blocks"] = Field(
         "quick",
         description=(
@@ -68,9 +77,6 @@ class SpeechRequest(Spoken):
         "default", description="A name of /v1/models; OpenAI's names mean the model served."
     )
     input: Text = Field(description="The text, with readings in brackets or SSML in it.")
-    instructions: str | None = Field(
-        None, max_length=4_096, description="Accepted; the models of this server do not obey any."
-    )
     response_format: Format = "mp3"
     stream_format: Literal["audio", "sse"] = "audio"
     sample_rate: Literal[8000, 16000, 22050, 24000, 32000, 44100, 48000] | None = Field(

@@ -21,7 +21,9 @@ from glmtts.serve.schemas import Spoken, VoiceId
 from glmtts.serve.settings import Settings
 from glmtts.serve.store import Store, VoiceRecord
 from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer
+from glmtts.text.instructions import emotion_of
 from glmtts.text.lexicon import Lexicon
+from glmtts.text.styles import NEUTRAL
 from glmtts.timing import Clock, Line
 from glmtts.voice import Voice
 from glmtts.voices import VoiceDescription
@@ -173,6 +175,7 @@ class Service:
         """The options of a request.
 
         Raises:
+            ApiError: its instructions name an emotion that the model has not learnt.
             BadText: a reading of its lexicon does not exist.
         """
         return SpeakOptions(
@@ -181,7 +184,25 @@ class Service:
             speed=asked.speed,
             lexicon=Lexicon.of(asked.lexicon) if asked.lexicon else None,
             phonemes=asked.phonemes,
+            style=self.style(asked),
         )
+
+    def style(self, asked: Spoken) -> str | None:
+        """The style that the instructions of a request name, if they name one.
+
+        Raises:
+            ApiError: the model has not learnt it.
+        """
+        style = emotion_of(asked.instructions or "")
+        known = self.synthesizer.styles
+        if style is None or style == NEUTRAL or style in known:
+            return style
+        can = f"it knows {', '.join(known)}" if known else "it has learnt no emotions"
+        raise ApiError(
+            400, f"The instructions ask for {style!r}, which this model cannot speak: {can}. "
+            "Leave them out, or clone a clip that is spoken so.",
+            code="unsupported_style", param="instructions",
+        )  # fmt: skip
 
     def voice(self, wanted: str | VoiceId | None, key: str) -> Voice | None:
         """A voice by name or id; None for the model's own.

@@ -13,9 +13,9 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -26,10 +26,11 @@ from glmtts.ahead import POLL_SECONDS
 from glmtts.engine import Engine, Request
 from glmtts.errors import Cancelled, SpeechError
 from glmtts.flow import FlowOptions, Opening, TokenToMel
-from glmtts.lm import Finish, TextToSpeechTokens, Utterance, best_of
+from glmtts.lm import Finish, TextToSpeechTokens, best_of, certain
 from glmtts.nn.adapted import Rows, view
 from glmtts.nn.threads import at_most, for_decoder
 from glmtts.sampling import Sampling
+from glmtts.steering import Judge, Marks, Rivals
 from glmtts.synthesizer import Synthesizer
 from glmtts.voice import Prompt, Voice
 from glmtts.wanted import check_wanted, is_wanted
@@ -53,29 +54,35 @@ def shared(synthesizer: Synthesizer, slots: int, workers: int = 1) -> Synthesize
 
 
 class Ticket:
-    """An utterance somebody waits for: iterate for its tokens, or `wait` for its end."""
+    """An utterance somebody waits for: iterate for its tokens, or `wait` for its candidates."""
 
-    def __init__(self, owner: "SharedLM", make: Callable[[Engine], Request]) -> None:
+    def __init__(
+        self,
+        owner: "SharedLM",
+        make: Callable[[Engine], Rivals[Request]],
+        sampling: Sampling,
+        judge: Judge | None,
+    ) -> None:
         """Know how to ask the engine for it."""
         self.make = make
-        self.request: Request | None = None
+        self.rivals: Rivals[Request] | None = None
         self.given_up = False
         self.finish_reason: Finish | None = None
         self.news: SimpleQueue[int | BaseException | None] = SimpleQueue()
         self._owner, self._told = owner, 0
+        self._sampling, self._judge = sampling, judge
 
     def tell(self) -> bool:
-        """Pass on what the engine has added; whether the utterance has ended."""
-        request = self.request
-        assert request is not None
-        for token in request.tokens[self._told :]:
+        """Pass on what the engine has made certain; whether the utterance has ended."""
+        rivals = self.rivals
+        assert rivals is not None
+        if rivals.ended:
+            self.news.put(None)
+            return True
+        for token in rivals.all[0].tokens[self._told : rivals.settled]:
             self.news.put(token)
-        self._told = len(request.tokens)
-        if request.finish_reason is None:
-            return False
-        self.finish_reason = request.finish_reason
-        self.news.put(None)
-        return True
+        self._told = rivals.settled
+        return False
 
     def __iter__(self) -> Iterator[int]:
         """The tokens."""
@@ -98,27 +105,48 @@ class Ticket:
                     raise Cancelled(GONE) from None
                 continue
             if item is None:
+                if self.finish_reason is None:
+                    self._end()
+                    continue
                 self.news.put(None)  # asked again, the answer stays the same
                 raise StopIteration
             if isinstance(item, BaseException):
                 raise item
             return item
 
-    def wait(self, wanted: Callable[[], bool]) -> Utterance:
-        """Let it be spoken to its end.
+    def _end(self) -> None:
+        """Choose among the candidates; here, so that the model's thread need not."""
+        assert self.rivals is not None
+        tokens, self.finish_reason = certain(self.rivals, self._sampling, self._judge)
+        for token in tokens[self._told :]:
+            self.news.put(token)
+        self.news.put(None)
+
+    def wait(self, wanted: Callable[[], bool]) -> list[Request]:
+        """Let all candidates be spoken to their end.
 
         Raises:
-            Cancelled: it is not wanted any more.
+            Cancelled: they are not wanted any more.
+            BadInput: the sentence is too long for the engine.
+            SpeechError: the engine failed.
         """
-        for _ in self:
-            if not wanted():
-                raise Cancelled(GONE)
-        assert self.request is not None
-        return self.request
+        while True:
+            try:
+                item = self.news.get(timeout=POLL_SECONDS)
+            except Empty:
+                if not (wanted() and is_wanted()):
+                    raise Cancelled(GONE) from None
+                continue
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                assert self.rivals is not None
+                return self.rivals.all
 
     def close(self) -> None:
         """Give it up; its slot is free at the engine's next step."""
-        if self.finish_reason is None and not self.given_up:
+        ended = self.rivals is not None and self.rivals.ended
+        if not (ended or self.given_up):
             self._owner.give_up(self)
 
 
@@ -155,14 +183,32 @@ class SharedLM:
         sampling: Sampling = Sampling(),
         *,
         rng: torch.Generator | None = None,
+        judge: Judge | None = None,
+        marks: Marks = Marks(),
         adapter: Adapter | None = None,
     ) -> Ticket:
         """As `TextToSpeechTokens.generate`; `adapter` changes the model for this utterance."""
+        drawn = sampling if judge else replace(sampling, candidates=1)
+        return self._ask(text_ids, prompt, drawn, rng, judge, marks, adapter)
+
+    def _ask(
+        self,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling,
+        rng: torch.Generator | None,
+        judge: Judge | None,
+        marks: Marks,
+        adapter: Adapter | None,
+    ) -> Ticket:
         rng = rng or self.lm.generator(sampling.seed)
-        ticket = Ticket(
-            self,
-            lambda engine: engine.submit(text_ids, prompt, sampling, rng=rng, adapter=adapter),
-        )
+
+        def make(engine: Engine) -> Rivals[Request]:
+            return engine.submit_rivals(
+                text_ids, prompt, sampling, rng=rng, adapter=adapter, judge=judge, marks=marks
+            )
+
+        ticket = Ticket(self, make, sampling, judge)
         with self._changed:
             if self._closed:
                 raise SpeechError("The engine has been closed.")
@@ -177,27 +223,36 @@ class SharedLM:
         sampling: Sampling = Sampling(),
         *,
         rng: torch.Generator | None = None,
-        misread: Callable[[Sequence[int]], float] | None = None,
+        judge: Judge | None = None,
         wanted: Callable[[], bool] = is_wanted,
         adapter: Adapter | None = None,
     ) -> tuple[list[int], Finish]:
         """As `TextToSpeechTokens.generate_checked`, and with the same result."""
         own = rng or self.lm.generator(sampling.seed)
 
-        def attempt() -> list[Utterance]:
-            count = sampling.side_by_side
-            rngs = self.lm.generators(own, count) if count > 1 else [own]
-            tickets = [
-                self.generate(text_ids, prompt, sampling, rng=each, adapter=adapter)
-                for each in rngs
-            ]
-            try:
-                return [ticket.wait(wanted) for ticket in tickets]
-            finally:
-                for ticket in tickets:
-                    ticket.close()
+        def attempt() -> list[Request]:
+            return self.candidates(text_ids, prompt, sampling, own, judge, wanted, adapter)
 
-        return best_of(attempt, sampling, misread)
+        return best_of(attempt, sampling, judge)
+
+    def candidates(
+        self,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling,
+        rng: torch.Generator,
+        judge: Judge | None,
+        wanted: Callable[[], bool],
+        adapter: Adapter | None = None,
+    ) -> list[Request]:
+        """One attempt of `generate_checked`: all candidates, ended.
+
+        Raises:
+            Cancelled: they are not wanted any more.
+        """
+        asked = self._ask(text_ids, prompt, sampling, rng, judge, Marks(), adapter)
+        with closing(asked) as ticket:
+            return ticket.wait(wanted)
 
     def wearing(self, adapter: Adapter) -> "Wearing":
         """The same model, with an adapter for what is asked of it this way."""
@@ -227,9 +282,9 @@ class SharedLM:
                     self._fail(SpeechError(f"The language model failed ({error}). Try again."))
                     engine = self._engine()
                     continue
-                for request in stepped:
-                    if (ticket := self._open.get(id(request))) and ticket.tell():
-                        del self._open[id(request)]
+                for key in {id(request.rivals) for request in stepped}:
+                    if (ticket := self._open.get(key)) and ticket.tell():
+                        del self._open[key]
         self._fail(SpeechError("The engine has been closed."))
 
     def _engine(self) -> Engine:
@@ -247,14 +302,15 @@ class SharedLM:
             if ticket.given_up:
                 continue
             try:
-                request = ticket.request = ticket.make(engine)
+                rivals = ticket.rivals = ticket.make(engine)
             except Exception as error:
                 ticket.news.put(error)
             else:
-                self._open[id(request)] = ticket
+                self._open[id(rivals)] = ticket
         for ticket in gone:
-            if ticket.request is not None and self._open.pop(id(ticket.request), None):
-                engine.cancel(ticket.request)
+            if ticket.rivals is not None and self._open.pop(id(ticket.rivals), None):
+                for request in ticket.rivals.all:
+                    engine.cancel(request)
         return True
 
     def _fail(self, error: Exception) -> None:
@@ -280,9 +336,13 @@ class Wearing:
         sampling: Sampling = Sampling(),
         *,
         rng: torch.Generator | None = None,
+        judge: Judge | None = None,
+        marks: Marks = Marks(),
     ) -> Ticket:
         """As `SharedLM.generate`."""
-        return self.owner.generate(text_ids, prompt, sampling, rng=rng, adapter=self.adapter)
+        return self.owner.generate(
+            text_ids, prompt, sampling, rng=rng, judge=judge, marks=marks, adapter=self.adapter
+        )
 
     def generate_checked(
         self,
@@ -291,13 +351,13 @@ class Wearing:
         sampling: Sampling = Sampling(),
         *,
         rng: torch.Generator | None = None,
-        misread: Callable[[Sequence[int]], float] | None = None,
+        judge: Judge | None = None,
         wanted: Callable[[], bool] = is_wanted,
     ) -> tuple[list[int], Finish]:
         """As `SharedLM.generate_checked`."""
         return self.owner.generate_checked(
             text_ids, prompt, sampling,
-            rng=rng, misread=misread, wanted=wanted, adapter=self.adapter,
+            rng=rng, judge=judge, wanted=wanted, adapter=self.adapter,
         )  # fmt: skip
 
 

@@ -65,13 +65,16 @@ def started(service: Service, request: Request, body: SpeechRequest) -> Bytes:
 async def speak(request: Request, body: SpeechRequest, service: Here) -> SoundResponse:
     """OpenAI's `POST /v1/audio/speech`.
 
-    The sound is sent while it is made; X-Sample-Rate tells its rate. How the text ended stands in
-    the last event with `stream_format=sse`, and at /v1/audio/generations/{X-Request-Id}.
+    The sound is sent while it is made; X-Sample-Rate tells its rate, X-Style the emotion that the
+    instructions named, X-Ignored that they named none. How the text ended stands in the last event
+    with `stream_format=sse`, and at /v1/audio/generations/{X-Request-Id}.
     """
     chunks = started(service, request, body)
     first = await first_chunk(request, chunks)
     headers = {"X-Sample-Rate": str(chunks.sample_rate)}
-    if body.instructions:
+    if style := service.style(body):
+        headers["X-Style"] = style
+    elif body.instructions:
         headers["X-Ignored"] = "instructions"
     if body.stream_format == "sse":
         events = sse_events(first, chunks, body.timestamps)
@@ -149,7 +152,8 @@ def _model(service: Service, name: str) -> dict[str, Any]:
     return {
         "id": name, "object": "model", "created": 0, "owned_by": "glmtts",
         "license": manifest.license, "sample_rate": service.synthesizer.sample_rate,
-        "languages": ["zh", "en"], "aliases": list(MODEL_ALIASES),
+        "languages": ["zh", "en"], "styles": list(service.synthesizer.styles),
+        "aliases": list(MODEL_ALIASES),
     }  # fmt: skip
 
 

@@ -65,6 +65,7 @@ class Cases:
         voiceless: float = 0.0,
         longest: int = 80,
         seed: int = 0,
+        styles: Sequence[str] | None = None,
     ) -> None:
         """Open the source; its entries are read when they are due.
 
@@ -78,6 +79,7 @@ class Cases:
             voiceless: Share of the cases for which the language model hears no voice.
             longest: Sentences of more text ids are left out.
             seed: Of order, voices and shares.
+            styles: Tags that the policy obeys, others are left out; None: those of the model.
 
         Raises:
             BadInput: the source cannot be read or is empty, or there are no voices.
@@ -85,7 +87,8 @@ class Cases:
         self.lines = read_lines(source)
         self.synthesizer, self.seed = synthesizer, seed
         self.voiceless, self.longest = voiceless, longest
-        self.reader = synthesizer.reader()
+        reader = synthesizer.reader()
+        self.reader = reader if styles is None else replace(reader, styles=tuple(styles))
         self.clips = Corpus(voices) if voices else None
         library = [] if voices else synthesizer.voices.describe()
         self.names = [v["name"] for v in library if not v["problem"] and v["bundled"]]

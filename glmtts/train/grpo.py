@@ -184,7 +184,7 @@ def main(config: Config) -> None:
     watch = Scorer({}, {name: make(name) for name in config.watch}, render)
     cases_of = partial(
         Cases, synthesizer=synthesizer, voices=config.voices, voiceless=config.voiceless,
-        longest=config.longest,
+        longest=config.longest, styles=sizes.styles,
     )  # fmt: skip
     texts = cases_of(config.texts, seed=config.seed)
     valid = cases_of(config.valid) if config.valid else None

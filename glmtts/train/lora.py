@@ -96,11 +96,11 @@ class Trained:
         folder: Path,
         endings: Sequence[str],
         share: float,
-        dropout: float = 0.05,
     ) -> "Trained":
         """Put adapters into a component, in place; from then on they alone learn.
 
-        They count twice their product (alpha = 2 rank) and begin at zero.
+        They count twice their product (alpha = 2 rank) and begin at zero. No dropout: drawing it
+        cost a third of a step on a CPU (flow of nano, 1.04 s with, 0.75 s without).
 
         Raises:
             BadInput: the budget is too small.
@@ -108,7 +108,7 @@ class Trained:
         """
         rank = rank_for(model, endings, share)
         config = _inject(
-            model, r=rank, lora_alpha=2 * rank, lora_dropout=dropout,
+            model, r=rank, lora_alpha=2 * rank, lora_dropout=0.0,
             target_modules=sorted(targets(model, endings)), base_model_name_or_path=name,
         )  # fmt: skip
         return cls(name, model, config, adapters.fingerprint(folder))

@@ -14,6 +14,7 @@ import torch
 from glmtts.audio import Audio
 from glmtts.errors import BadInput
 from glmtts.flow import FlowOptions
+from glmtts.judges.styles import TokenStyles, net_at
 from glmtts.proofreader import Proofreader
 from glmtts.rewards.actors import RayPool
 from glmtts.rewards.base import Failed, Judge, Sample, Score, Verdict
@@ -21,6 +22,7 @@ from glmtts.rewards.pool import Pool, WorkerPool
 from glmtts.rewards.shaped import WantedReward
 from glmtts.runaway import Finish
 from glmtts.synthesizer import Synthesizer
+from glmtts.text.styles import NEUTRAL
 from glmtts.train.cases import Case
 from glmtts.train.policy import LEAST_SPREAD
 from glmtts.voice import Voice
@@ -145,12 +147,52 @@ def distance(one: Sequence[str], other: Sequence[str]) -> int:
     return row[-1]
 
 
+class Style:
+    """How likely a small net hears the style asked for in the melody of the tokens, 0 to 1.
+
+    A text that asks for none should sound neutral: it is the tag that makes the difference.
+    """
+
+    def __init__(self, proofreader: Proofreader, folder: str = "") -> None:
+        """Hear with this package's net for tokens, or with that in a folder.
+
+        Raises:
+            GlmTtsError: there is none in the folder, or it hears something else.
+        """
+        self._classify = TokenStyles(net_at(folder, "tokens"), proofreader)
+
+    def __call__(self, answer: Answer) -> Score:
+        """Judge one answer; nothing said has no style."""
+        style = answer.case.style or NEUTRAL
+        if style not in self._classify.styles:
+            raise BadInput(f"The style judge knows no {style!r}.")
+        if not answer.tokens:
+            return Score(0.0)
+        return Score(self._classify.of_tokens(answer.tokens)[style])
+
+
 def token_rewards(proofreader: Proofreader | None) -> dict[str, TokenReward]:
     """The rewards on tokens that a model has; those that read need its phoneme head."""
     known: dict[str, TokenReward] = {"ended": ended, "longer": longer}
     if proofreader is not None:
         known |= {"reading": Reading(proofreader), "phonemes": PhonemeError(proofreader)}
     return known
+
+
+def style_rewards(
+    weights: Sequence[Weight], proofreader: Proofreader | None
+) -> dict[str, TokenReward]:
+    """The reward `emotion` where it can be heard in the tokens: no sound has to be made for it.
+
+    Raises:
+        GlmTtsError: the judge of styles that is asked for is not there.
+    """
+    found: dict[str, TokenReward] = {}
+    for weight in weights:
+        kind, _, folder = weight.kind.partition(":")
+        if weight.name == "emotion" and kind in ("", "tokens") and proofreader is not None:
+            found[weight.name] = Style(proofreader, folder)
+    return found
 
 
 class Renderer:
@@ -300,7 +342,8 @@ def scorer(
     """
     known = token_rewards(synthesizer.proofreader)
     on_tokens = {w.name: known[w.name] for w in weights if w.name in known}
-    on_sound = {w.name: judge_named(w.asked, workers) for w in weights if w.name not in known}
+    on_tokens |= style_rewards(weights, synthesizer.proofreader)
+    on_sound = {w.name: judge_named(w.asked, workers) for w in weights if w.name not in on_tokens}
     return Scorer(on_tokens, on_sound, render)
 
 

@@ -26,7 +26,7 @@ from glmtts.nn.discriminators import (
     generator_losses,
 )
 from glmtts.nn.harmonic import HarmonicVocoder, pitch_of
-from glmtts.nn.stft import RESOLUTIONS, magnitudes, spectral_loss
+from glmtts.nn.stft import RESOLUTIONS, magnitudes, phase_loss, spectral_loss
 from glmtts.train.common import EMA, adamw, require, set_lr, setup, warmup_cosine
 from glmtts.vocoder import Vocoder, VocoderConfig
 
@@ -57,6 +57,9 @@ class Config:
     """Weight of the L1 distance of log-mels."""
     pitch_weight: float = 0.2
     """Weight of the pitch loss (harmonic vocoders only)."""
+    phase_weight: float = 0.0
+    """Weight of the phase loss (harmonic vocoders only); the pulses then keep in step with the
+    recording while training."""
     adversarial_from: int = -1
     """First step with the discriminator; -1: never."""
     adversarial_weight: float = 0.1
@@ -135,11 +138,15 @@ def main(config: Config) -> None:
         adversarial = 0 <= config.adversarial_from <= step
 
         with run.autocast():
-            output, pitch = wrapped(batch.mel, batch.pitch, batch.voiced)
+            follow = batch.samples if config.phase_weight else None
+            output, pitch = wrapped(batch.mel, batch.pitch, batch.voiced, follow)
         losses = {"spectral": spectral_loss(output, batch.samples), "pitch": pitch}
         losses["mel"] = F.l1_loss(log_mel(output, spec), log_mel(batch.samples, spec))
         loss = losses["spectral"] + config.mel_weight * losses["mel"]
         loss = loss + config.pitch_weight * pitch
+        if config.phase_weight:
+            losses["phase"] = phase_loss(output, batch.samples)
+            loss = loss + config.phase_weight * losses["phase"]
 
         if adversarial:
             augment = Augmentation.draw(len(output), run.device)

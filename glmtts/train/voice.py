@@ -6,15 +6,13 @@ OUT is what `glmtts data prepare` wrote. What a run ends with, `RUN/voice`, is a
 `glmtts voice add NAME --adapter RUN/voice` takes.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from glmtts import checkpoint, hub
 from glmtts.data.flow_batches import FlowBatches
@@ -24,9 +22,10 @@ from glmtts.flow import FlowLosses, TokenToMel
 from glmtts.lm import TextToSpeechTokens
 from glmtts.synthesizer import read_manifest
 from glmtts.text.tokenizer import TextTokenizer
-from glmtts.train.common import Run, adamw, require, set_lr, setup, warmup_cosine
+from glmtts.train.common import Run, require, setup
 from glmtts.train.lora import EMBEDDING, FLOW_LAYERS, LM_LAYERS, Trained, parsed_budget
 from glmtts.train.voice_data import checked, reference
+from glmtts.train.voice_fit import Cost, Loss, fit
 from glmtts.train.voice_judge import Judge, Verdict, write_card
 
 
@@ -69,12 +68,16 @@ class Config:
     prompt_share: float = 0.5
     """Share of sequences that begin with another clip of the speaker, as when the voice speaks."""
     valid_every: int = 25
-    """Steps between validations; the best state by its loss is kept."""
+    """Steps between validations; the best state by loss or judge is kept."""
     valid_batches: int = 4
     patience: int = 4
-    """Validations without a better one before the training ends."""
+    """Validations that neither loss nor judge finds better before the training ends."""
     judge_sentences: int = 6
     """Held-out texts that are spoken and judged before and after; 0: no judge."""
+    valid_sentences: int = 4
+    """Held-out clips that a judge hears at each validation, too; 0: the loss decides alone."""
+    mos: bool = True
+    """The judge hears naturalness, where DistillMOS is installed."""
     worse: float = 0.05
     """How much larger than that of the base the judge's error rate may become."""
     least_seconds: float = 60.0
@@ -98,10 +101,6 @@ class Config:
         )
 
 
-Loss = Callable[[int], dict[str, Tensor]]
-"""The losses of the batch of a step; "loss" is minimised."""
-
-
 def main(config: Config) -> None:
     """Train, judge, and leave the best state as a voice in `out/voice`."""
     run = setup(
@@ -111,12 +110,15 @@ def main(config: Config) -> None:
     folder = hub.resolve(config.base)
     train, valid, speaker = checked(config.data, config.base, config.speaker, config.least_seconds)
     voice = reference(train, speaker, folder)
-    judge = Judge(config.base, voice, valid, config.judge_sentences, str(run.device))
+    judge = Judge(
+        config.base, voice, valid, config.judge_sentences, str(run.device), mos=config.mos
+    )
     before = judge(None)
     if before.spoken:
         run.log(0, **before.values("base"))
 
     done: list[Trained] = []
+    spent: dict[str, Cost] = {}
     for name, build in (("lm", language_model), ("flow", flow_model)):
         share = parsed_budget(config.budget if name == "lm" else config.flow_budget)
         if not config.full and share == 0:
@@ -124,100 +126,22 @@ def main(config: Config) -> None:
         trained, loss, check = build(config, folder, train, valid, run)
         shown = f"rank {trained.rank}" if trained.rank else "everything"
         print(f"{name}: {shown} learns, {trained.share:.1%} of its parameters", flush=True)
-        fit(run, config, trained, loss, check)
+        few = config.valid_sentences if judge.listens else 0
+        listen = partial(judge.glance, [*done, trained], few)
+        best = fit(run, config, trained, loss, check, listen if few else None)
         if run.stopping:
             run.finish()
             return
         done.append(trained)
+        best.choose(partial(judge, done))
+        spent[name] = best.cost()
 
     after = judge(done)
     if after.spoken:
         run.log(config.steps, **after.values("voice"))
     kept = accepted(done, before, after, config.worse, judge)
-    write_card(config.out / "voice", voice, kept, before, after, config.base, seconds(train))
+    write_card(config.out / "voice", voice, kept, before, after, config.base, seconds(train), spent)
     run.finish()
-
-
-def fit(run: Run, config: Config, trained: Trained, loss: Loss, check: Callable[[], float]) -> None:
-    """Train one component until it stops getting better; it is left in its best state."""
-    steps = config.steps if trained.name == "lm" else config.flow_steps
-    peak = config.lr or (1e-4 if config.full else 1e-3)
-    optimizer = adamw(trained.model, peak, config.weight_decay)
-    best = Best(trained)
-    part = Run(
-        config.out / trained.name, run.seed, run.device, run.rank, run.world, run.amp,
-        keep=1, started=time.monotonic(), board=run.board,
-    )  # fmt: skip
-    part.out.mkdir(exist_ok=True)
-    stateful = {"trained": trained, "optimizer": optimizer, "best": best}
-    start = part.resume(stateful)
-    if not start:
-        best.offer(-1, check())
-    for step in run.steps(start, steps):
-        if best.bad >= config.patience:
-            break
-        set_lr(optimizer, warmup_cosine(step, peak, config.warmup, steps))
-        trained.model.train()
-        with run.autocast():
-            losses = loss(step)
-        losses["loss"].backward()
-        grad_norm = clip_grad_norm_(trained.learning, config.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if run.due(step, config.log_every):
-            each = (time.monotonic() - part.started) / (step + 1 - start)
-            shown = {key: value.detach() for key, value in losses.items()}
-            part.log(
-                step, **shown, grad_norm=grad_norm, minutes_left=each * (steps - step - 1) / 60
-            )
-        last = step + 1 == steps
-        if run.due(step, config.valid_every) or last:  # not when stopped: it would count as one
-            best.offer(step, check())
-            part.log(step, valid=best.latest, best=best.loss, best_step=best.step)
-        ends = last or run.stopping or best.bad >= config.patience
-        if run.due(step, config.save_every) or ends:
-            part.save(step, None, stateful, config)
-    if not run.stopping:
-        trained.load_state_dict(best.state)
-    trained.model.eval()
-
-
-class Best:
-    """The best state so far, by validation loss.
-
-    Attributes:
-        loss: Its loss.
-        step: Its step, -1 for the state before training.
-        bad: Validations since.
-        latest: Loss of the last validation.
-        state: What learns, as it was then.
-    """
-
-    def __init__(self, trained: Trained) -> None:
-        """Begin with the state that `trained` has."""
-        self._trained = trained
-        self.loss, self.latest, self.step, self.bad = float("inf"), float("inf"), -1, 0
-        self.state = self._copy()
-
-    def offer(self, step: int, loss: float) -> None:
-        """Tell the loss of the present state."""
-        self.latest = loss
-        self.bad += 1
-        if loss < self.loss:
-            self.loss, self.step, self.bad, self.state = loss, step, 0, self._copy()
-
-    def _copy(self) -> dict[str, Tensor]:
-        return {key: value.clone() for key, value in self._trained.state_dict().items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        names = ("loss", "latest", "step", "bad", "state")
-        return {name: getattr(self, name) for name in names}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore."""
-        for name, value in state.items():
-            setattr(self, name, value)
 
 
 def language_model(

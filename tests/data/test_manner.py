@@ -33,6 +33,17 @@ def test_the_end_rises_by_semitones():
     assert bool((bent[20:].diff() > 0).all())
 
 
+def test_a_clip_climbs_around_its_middle():
+    bent = Manner(tilt=24.0).bend_pitch(torch.full((31,), 200.0))
+    assert (bent[0], bent[15], bent[-1]) == pytest.approx((100.0, 200.0, 400.0))
+
+
+def test_silence_around_the_speech_moves_nothing():
+    level, manner = torch.full((1, 31), 200.0), Manner(tilt=12.0, rise=12.0)
+    padded = torch.cat([torch.zeros(1, 9), level, torch.zeros(1, 40)], dim=-1)
+    torch.testing.assert_close(manner.bend_pitch(padded)[:, 9:40], manner.bend_pitch(level))
+
+
 def test_energy_grows_and_gains_contrast():
     torch.testing.assert_close(
         Manner(contrast=2.0).bend_energy(ENERGY), torch.tensor([-2.0, 2.0, 6.0, 2.0])

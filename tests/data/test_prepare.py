@@ -27,7 +27,7 @@ from glmtts.errors import BadInput, MissingExtra
 from tests import recordings as made
 from tests.conftest import Run
 
-OUR_EARS = Settings(listen=ListenSettings(whisper=False))
+OUR_EARS = Settings(listen=ListenSettings(recognizer=""))
 """The default tests do without Whisper."""
 GOOD = {"good-mp3", "good-flac", "good-opus", "good-wav"}
 
@@ -155,7 +155,7 @@ def test_what_is_done_is_not_done_again_and_other_settings_are_refused(
     everybody = prepare(raw, out, Settings(OUR_EARS.model, listen=OUR_EARS.listen,
                                            select=SelectSettings("all")))  # fmt: skip
     assert everybody.kept == 5
-    other = Settings(listen=ListenSettings(whisper=False, per=0.2))
+    other = Settings(listen=ListenSettings(recognizer="", per=0.2))
     with pytest.raises(BadInput, match=r"listen\.per = 0\.35, now it is 0\.2"):
         prepare(raw, out, other)
 
@@ -183,7 +183,7 @@ def test_recordings_in_another_language_are_named(tmp_path: Path) -> None:
         made.clip(name)[0].save(raw / f"{name}.wav")
         (raw / f"{name}.txt").write_text(made.clip(name)[1])
     settings = Settings(
-        listen=ListenSettings(whisper=False, language="zh"), select=SelectSettings("all")
+        listen=ListenSettings(recognizer="", language="zh"), select=SelectSettings("all")
     )
     report = prepare(raw, tmp_path / "out", settings)
     assert report.kept == 1

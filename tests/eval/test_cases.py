@@ -7,7 +7,7 @@ import pytest
 
 from glmtts.errors import BadInput
 from glmtts.eval import cases
-from glmtts.eval.cases import builtin, cv3_emotion, own, seed_tts
+from glmtts.eval.cases import builtin, cv3_emotion, in_every_style, made, own, seed_tts
 from glmtts.eval.tasks import TASKS
 
 
@@ -96,3 +96,13 @@ def test_some_tasks_bring_a_list() -> None:
         if task.builtin:
             assert len(builtin(task.name)) >= 4
     assert cases.SEED_LISTS["zh"] == "zh/meta.lst"
+
+
+def test_each_text_is_said_neutrally_and_in_every_style() -> None:
+    said = in_every_style([made("a", "Hello."), made("b", "Bye.", style="sad")])
+    assert [case.id for case in said] == [
+        "a-neutral", "a-happy", "a-sad", "a-angry", "a-surprised", "b",
+    ]  # fmt: skip
+    assert [case.style for case in said[:2]] == ["neutral", "happy"]
+    assert all(case.subset == case.style for case in said)
+    assert len(in_every_style(builtin("tags"))) == 250

@@ -32,7 +32,7 @@ def test_names_are_read() -> None:
         ("mos=distillmos:/x", "takes no argument"),
         ("mos=tests.judging:Nobody", "Cannot import"),
         ("mos=tests.judging:sample", "sample"),
-        ("emotion", "StyleHead.fit"),
+        ("emotion=head", "StyleHead.fit"),
     ],
 )
 def test_names_that_are_none_are_refused(asked: str, message: str) -> None:

@@ -13,6 +13,7 @@ from glmtts.errors import BadInput
 from glmtts.nn.discriminators import Augmentation, Discriminator, generator_losses
 from glmtts.nn.harmonic import (
     PITCH_BINS,
+    fundamental_phase,
     interpolate,
     pitch_centres,
     pitch_loss,
@@ -22,7 +23,7 @@ from glmtts.nn.harmonic import (
     white_noise,
 )
 from glmtts.nn.hift import HiFTConfig
-from glmtts.nn.stft import centred_istft, overlap_add, spectral_loss
+from glmtts.nn.stft import centred_istft, overlap_add, phase_loss, spectral_loss
 from glmtts.nn.vocos2d import DepthwiseConv
 from glmtts.vocoder import VOCODERS, Vocoder, VocoderConfig
 
@@ -165,6 +166,32 @@ def test_the_pulse_train_is_a_sum_of_cosines() -> None:
     count = 12  # harmonics of 987 Hz below 12 kHz
     expected = sum(torch.cos(2 * torch.pi * k * cycles) for k in range(1, count + 1))
     assert torch.allclose(train.double(), expected * (2 / count) ** 0.5, atol=1e-3)
+
+
+def test_pulses_follow_the_fundamental_of_a_recording_whose_pitch_is_only_roughly_known() -> None:
+    t = torch.arange(24_000).double()[None] / 24_000
+    true = 140.0 * t + 0.3 + 0.2 * torch.sin(2 * torch.pi * 2 * t)  # cycles: offset and drift
+    recording = sum(torch.cos(2 * torch.pi * k * true) / k for k in range(1, 20)).float() * 0.1
+    tracked = 140.0 * t
+
+    def heard(cycles: torch.Tensor) -> torch.Tensor:
+        frequency = torch.full(cycles.shape, 140.0)
+        return pulse_train(cycles, frequency, 24_000) * 0.1
+
+    ahead = fundamental_phase(recording, tracked, 24_000)
+    wrong = (tracked + ahead - true)[:, 1000:-1000]
+    assert ahead.shape == tracked.shape
+    assert (wrong - wrong.round()).abs().max() < 0.02
+    assert phase_loss(heard(tracked + ahead), recording) < 0.15
+    assert phase_loss(heard(tracked), recording) > 0.5
+
+
+def test_random_phases_cost_one_and_right_ones_nothing() -> None:
+    rng = torch.Generator().manual_seed(0)
+    one, other = torch.randn(2, 8, 12_000, generator=rng)
+    assert 0.95 < float(phase_loss(one, other)) < 1.05
+    assert float(phase_loss(0.5 * one, one)) < 0.01
+    assert float(phase_loss(-one, one)) > 1.99
 
 
 def test_pitch_comes_back_from_its_bins() -> None:

@@ -28,6 +28,7 @@ class Humming:
 
     sample_rate = 24_000
     proofreader = None
+    styles: tuple[str, ...] = ()
     turn = nullcontext
 
     def __init__(self, folder: Path, pause_s: float = 0.0) -> None:

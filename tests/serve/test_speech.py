@@ -69,12 +69,37 @@ def test_the_official_client_speaks(client: "openai.OpenAI", tmp_path: Path) -> 
 def test_every_format_of_openai_is_spoken(client: "openai.OpenAI", kind: str) -> None:
     answer = client.audio.speech.create(
         model="gpt-4o-mini-tts", voice={"id": "tom"}, input=TWO, response_format=kind,
-        speed=1.5, instructions="Cheerful.",
+        speed=1.5, instructions="As if to a friend.",
     )  # fmt: skip
     assert len(answer.content) > 500
     assert answer.response.headers["x-ignored"] == "instructions"
     if kind == "pcm":
         assert len(answer.content) == int(2 * SECONDS * 24_000) * 2
+
+
+def test_an_emotion_among_the_instructions_is_spoken(
+    client: "openai.OpenAI", server: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.humming, "styles", ("happy", "sad"))
+    for said, style in (("Speak in a cheerful and positive tone.", "happy"), ("难过地说", "sad")):
+        answer = client.audio.speech.create(
+            model="gpt-4o-mini-tts", voice="alloy", input=TWO, instructions=said
+        )
+        assert answer.response.headers["x-style"] == style
+        assert "x-ignored" not in answer.response.headers
+        assert server.humming.calls[-1][2].style == style
+
+
+def test_an_emotion_that_the_model_cannot_speak_is_refused(
+    client: "openai.OpenAI", server: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for styles, told in (((), "learnt no emotions"), (("sad",), "it knows sad")):
+        monkeypatch.setattr(server.humming, "styles", styles)
+        with pytest.raises(openai.BadRequestError, match=told) as error:
+            client.audio.speech.create(
+                model="tts-1", voice="alloy", input=TWO, instructions="Speak happily."
+            )
+        assert (error.value.param, error.value.code) == ("instructions", "unsupported_style")
 
 
 def test_the_official_client_hears_events(client: "openai.OpenAI") -> None:

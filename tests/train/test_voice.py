@@ -21,6 +21,8 @@ from glmtts.text.phonemes import pinyin_to_tokens
 from glmtts.train import voice as stage
 from glmtts.train.common import Run
 from glmtts.train.voice_data import checked, reference
+from glmtts.train.voice_fit import Best
+from glmtts.train.voice_judge import Verdict
 from tests import tiny
 from tests.conftest import Run as Command
 
@@ -148,10 +150,78 @@ def test_a_stopped_run_goes_on_as_if_it_was_not(
 def test_full_fine_tuning_leaves_components(home: Path, tmp_path: Path) -> None:
     stage.main(config(home, tmp_path / "run", full=True, steps=2, flow_steps=2, lr=1e-3))
     folder = tmp_path / "run" / "voice"
-    assert json.loads((folder / "voice.json").read_text())["parts"]["lm"] == {
-        "rank": 0, "share": 1.0,
-    }  # fmt: skip
+    part = json.loads((folder / "voice.json").read_text())["parts"]["lm"]
+    assert (part["rank"], part["share"], part["steps"]) == (0, 1.0, 2)
+    assert part["seconds"] > 0
     checkpoint.load(TextToSpeechTokens, folder / "lm")
+
+
+class Learner:
+    """What `Best` needs of a component: one number that learns."""
+
+    def __init__(self) -> None:
+        self.value = torch.zeros(1)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"value": self.value}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        self.value = state["value"]
+
+
+def offered(rows: list[tuple[float, float]]) -> tuple[Best, Learner]:
+    """A `Best` that was offered a (loss, similarity) at each step from -1 on."""
+    learner = Learner()
+    best = Best(learner)  # pyright: ignore
+    for step, (loss, sim) in enumerate(rows, -1):
+        learner.value = torch.full((1,), float(step))
+        best.offer(step, lambda loss=loss: loss, lambda sim=sim: Verdict(sim=sim, spoken=1))
+    return best, learner
+
+
+@pytest.mark.parametrize(("prefers", "kept"), [("loss", 1.0), ("judge", 2.0)])
+def test_the_judge_decides_between_the_state_of_least_loss_and_the_one_it_liked(
+    prefers: str, kept: float
+) -> None:
+    best, learner = offered([(3.0, 0.5), (2.0, 0.6), (1.0, 0.7), (1.5, 0.8), (1.6, 0.8)])
+    assert (best.step, best.judged_step, best.bad) == (1, 2, 1)
+
+    def listen() -> Verdict:
+        liked = float(learner.value) == (1.0 if prefers == "loss" else 2.0)
+        return Verdict(sim=1.0 if liked else 0.0, spoken=1)
+
+    best.choose(listen)
+    assert float(learner.value) == kept
+    assert (best.cost().kept_by, best.cost().best_step) == (prefers, kept + 1)
+
+
+def test_a_state_the_judge_liked_is_remembered_when_the_loss_falls_on() -> None:
+    best, _ = offered([(3.0, 0.9), (2.0, 0.5), (1.0, 0.5)])
+    assert (best.step, best.judged_step) == (1, -1)
+    assert best.judged is not None
+    assert float(best.judged["value"]) == -1.0
+    same, _ = offered([(3.0, 0.5), (2.0, 0.9)])
+    assert same.judged is None
+
+
+def test_the_judge_hears_each_validation_and_the_card_tells_what_it_cost(
+    home: Path, tmp_path: Path
+) -> None:
+    stage.main(
+        config(
+            home, tmp_path / "run", steps=4, flow_steps=4, judge_sentences=2, valid_sentences=1,
+            mos=False, worse=10.0,
+        )
+    )  # fmt: skip
+    card = json.loads((tmp_path / "run" / "voice" / "voice.json").read_text())
+    assert card["before"]["spoken"] == card["after"]["spoken"] == 2
+    for name, part in card["parts"].items():
+        lines = (tmp_path / "run" / name / "metrics.jsonl").read_text().splitlines()
+        valid = [row for row in map(json.loads, lines) if "valid" in row]
+        assert all({"judge_sim", "judge_per", "train_s"} <= set(row) for row in valid)
+        assert part["steps"] == 4
+        assert part["seconds"] > 0 < part["judge_seconds"]
+        assert part["kept_by"] in ("loss", "judge")
 
 
 def test_a_voice_is_added_spoken_with_and_removed(

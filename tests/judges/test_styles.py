@@ -1,0 +1,126 @@
+"""Judges of styles: learnt from curves, of speakers kept apart, behind the contract of judges."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from glmtts import checkpoint
+from glmtts.audio import Audio
+from glmtts.data.files import read_json
+from glmtts.data.manner import MANNERS, Manner
+from glmtts.data.shards import Clip, write_shard
+from glmtts.errors import BadAudio, BadInput, CheckpointError
+from glmtts.judges.base import Failed, Sample, Score
+from glmtts.judges.registry import make
+from glmtts.judges.styles import StyleConfig, StyleNet, curves_of_sound, side_of
+from glmtts.rewards.shaped import reward
+from glmtts.text.styles import NEUTRAL, tag
+from glmtts.train import style_judge as stage
+
+RATE, HOP = 24_000, 480
+
+
+def melody(rng: np.random.Generator, manner: Manner) -> np.ndarray:
+    """(F,) F0 of a sentence: syllables that come and go around a level, falling a little."""
+    frames = int(rng.integers(70, 110) / manner.tempo)
+    place = np.linspace(0.0, 1.0, frames)
+    waves = 2.0 * np.sin(place * rng.uniform(12, 20) + rng.uniform(0, 6)) - 4.0 * place
+    f0 = rng.uniform(90, 240) * 2.0 ** (waves / 12)
+    bent = manner.bend_pitch(torch.tensor(f0)).numpy().copy()
+    bent[rng.random(frames) < 0.2] = 0.0
+    return bent.astype(np.float16)
+
+
+def voiced(f0: np.ndarray) -> np.ndarray:
+    """(N,) int16 sound with that F0."""
+    phase = np.cumsum(np.repeat(f0.astype(np.float64), HOP)) * (2 * np.pi / RATE)
+    tone = sum(np.sin(k * phase) / k for k in range(1, 8)) * np.repeat(f0 > 0, HOP)
+    return (4_000 * tone).astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rule-made melodies of twelve speakers, as shards."""
+    folder, rng = tmp_path_factory.mktemp("shards"), np.random.default_rng(0)
+    for split, speakers, count in (("train", 12, 240), ("valid", 3, 60)):
+        clips, sounds, curves = [], [], []
+        for i in range(count):
+            style = (NEUTRAL, *MANNERS)[i % 5]
+            f0 = melody(rng, MANNERS.get(style, Manner()))
+            unit = ((tag(style), ()),) if style != NEUTRAL else ()
+            name = f"{split}{i % speakers}"
+            clips.append(Clip(f"{split}-{i}", "en", name, "x", (*unit, ("x", ())), len(f0) / 50))
+            sounds.append(voiced(f0))
+            curves.append(f0)
+        write_shard(folder / split, 0, clips, {"audio": sounds, "f0": curves})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("judge")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(__import__("sys").modules, "torch.utils.tensorboard.writer", None)
+        stage.main(
+            stage.Config(str(shards / "train"), str(shards / "valid"), "sound", 1, out,
+                         steps=150, width=16, log_every=150, save_every=0, noise=0.02)
+        )  # fmt: skip
+    return out
+
+
+def test_a_judge_learns_styles_and_hears_them_in_speakers_it_never_met(trained: Path) -> None:
+    report = read_json(trained / "confusion.json")
+    found = np.array(report["asked_rows_heard_columns"])
+    assert found.sum() == 60
+    assert found.trace() / found.sum() > 0.8
+    assert "rule-made" in checkpoint.load(StyleNet, trained / "judge").config.about
+
+
+def test_sound_is_judged_as_its_curves_are(trained: Path) -> None:
+    judge = make(f"emotion=sound:{trained / 'judge'}")
+    rng, right = np.random.default_rng(7), 0
+    for style, manner in MANNERS.items():
+        samples = torch.from_numpy(voiced(melody(rng, manner)).astype(np.float32) / 32768)
+        (verdict,) = judge([Sample(Audio(samples, RATE), "x", "en", style=style)])
+        assert isinstance(verdict, Score)
+        chances = verdict.detail["chances"]
+        assert isinstance(chances, dict)
+        assert sum(chances.values()) == pytest.approx(1.0, abs=1e-3)
+        right += bool(verdict.detail["right"])
+    assert right >= 3
+    (verdict,) = judge([Sample(Audio(torch.zeros(RATE), RATE), "x", "en", style="sad")])
+    assert isinstance(verdict, Failed)
+    assert "voiced" in verdict.reason
+
+
+def test_level_and_loudness_of_a_voice_do_not_matter():
+    rng = np.random.default_rng(1)
+    f0 = melody(rng, Manner()).astype(np.float32)
+    sound = voiced(f0).astype(np.float32) / 32768
+    one, other = curves_of_sound(f0, sound, HOP), curves_of_sound(f0 * 1.7, sound * 0.3, HOP)
+    torch.testing.assert_close(one[:, :2], other[:, :2], atol=1e-3, rtol=0)
+    torch.testing.assert_close(one[:, 2], other[:, 2], atol=1e-2, rtol=0)
+
+
+def test_a_speaker_is_of_one_side_and_a_blend_of_both_is_of_none():
+    sides = {name: side_of(name) for name in ("af_bella", "am_adam", "bf_emma", "jf_alpha")}
+    assert set(sides.values()) == {0, 1}
+    first = next(name for name, side in sides.items() if side == 0)
+    second = next(name for name, side in sides.items() if side == 1)
+    assert side_of(f"{first}|{second}") == 0, "the timbre counts"
+    assert side_of(f"{first}*0.5+{second}*0.5|{first}") is None
+
+
+def test_silence_has_no_style():
+    with pytest.raises(BadAudio, match="voiced"):
+        curves_of_sound(np.zeros(50, np.float32), np.zeros(50 * HOP, np.float32), HOP)
+
+
+def test_a_judge_of_another_kind_is_refused(tmp_path: Path) -> None:
+    checkpoint.save(StyleNet(StyleConfig("sound")), tmp_path)
+    with pytest.raises(BadInput, match="hears sound, here one that hears tokens"):
+        reward(f"emotion=tokens:{tmp_path}")
+    with pytest.raises(CheckpointError, match="nowhere"):
+        make("emotion=sound:/nowhere")
