@@ -19,7 +19,8 @@ NANO=glmtts/assets/nano
 glmtts() { "$PYTHON" -m glmtts "$@"; }
 mkdir -p "$DATA" "$RUNS"
 
-# 1. Short clips of as many speakers as there are, half of them Mandarin.
+# 1. Short clips of as many speakers as there are, half of them Mandarin; those with a mark inside
+#    first, since people also laugh between their words.
 [ -f "$DATA/source.jsonl" ] || "$PYTHON" - "$SPEECH" "$DATA/source.jsonl" "$COUNT" <<'PY'
 import os
 import random
@@ -27,11 +28,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from glmtts.data.laughing import INNER_MARK
 from glmtts.data.manifest import read_manifest, write_manifest
 
 speech, out, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-clips = [clip for clip in read_manifest(speech) if 1.2 <= clip.seconds <= 3.6 and not clip.style]
-random.Random(0).shuffle(clips)
+clips = [clip for clip in read_manifest(speech) if 1.2 <= clip.seconds <= 4.2 and not clip.style]
+rng = random.Random(0)
+rng.shuffle(clips)
+clips.sort(key=lambda clip: not (INNER_MARK.search(clip.text) and rng.random() < 0.8))
 seen: dict[str, int] = {}
 rank = []
 for clip in clips:  # the first clip of every speaker, then the second ...
