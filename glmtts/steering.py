@@ -45,11 +45,17 @@ class Judge(Protocol):
 
     Attributes:
         phonemes: Of the sentence.
+        laughs: For each laugh how many phonemes stand before it.
     """
 
     @property
     def phonemes(self) -> Sequence[str]:
         """Of the sentence."""
+        ...
+
+    @property
+    def laughs(self) -> Sequence[int]:
+        """For each laugh how many phonemes stand before it."""
         ...
 
     def misread(self, tokens: Sequence[int]) -> float:

@@ -40,7 +40,7 @@ from glmtts.text.lexicon import Lexicon
 from glmtts.text.normalize import normalise
 from glmtts.text.pieces import whole_sentences
 from glmtts.text.readings import is_mandarin
-from glmtts.text.styles import NEUTRAL, STYLES
+from glmtts.text.styles import NEUTRAL, STYLES, laugh_places
 from glmtts.text.tokenizer import TextTokenizer
 from glmtts.text.written import as_written
 from glmtts.vocoder import Vocoder
@@ -613,7 +613,9 @@ class Synthesizer:
     ) -> Tokens:
         """Speech tokens: block by block when sound must start early, else checked and retried."""
         lm: SpeechLM = self.shared_lm or self.lm
-        judge = self.proofreader.judge(reading.phonemes) if self.proofreader else None
+        judge = None
+        if self.proofreader is not None:
+            judge = self.proofreader.judge(reading.phonemes, reading.laughs)
         if pace.blocks:
             marks = Marks(pace.blocks, self._look_ahead)
             return lm.generate(reading.ids, prompt, sampling, rng=rng, judge=judge, marks=marks)
@@ -682,10 +684,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class Reading:
-    """What is said: the text ids (T,) for the language model, and the phonemes meant."""
+    """What is said: the text ids (T,) for the language model, and the phonemes meant.
+
+    `laughs` tells for each laugh how many phonemes stand before it.
+    """
 
     ids: list[int]
     phonemes: list[str]
+    laughs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -717,7 +723,9 @@ class TextReader:
             sentence = sentence.without(unknown)
         policy = self.policy or ("all" if self.phonemes else "off")
         ids = encode(sentence, self.tokenizer, policy, written=not self.phonemes)
-        return Reading(ids, sentence.phonemes if self.phonemes else [])
+        if not self.phonemes:
+            return Reading(ids, [])
+        return Reading(ids, sentence.phonemes, laugh_places(sentence.units))
 
     def __call__(self, text: str) -> Reading:
         """Read a text of any length at once.

@@ -98,3 +98,38 @@ def test_each_phoneme_is_found_where_it_is_said(proofreader: Proofreader) -> Non
     assert proofreader.spans([1], PHONEMES) == []
     assert proofreader.spans([], PHONEMES) == []
     assert proofreader.spans(tokens, []) == []
+
+
+def test_a_laugh_is_no_misreading_but_where_one_is_missing_there_is(
+    proofreader: Proofreader,
+) -> None:
+    laugh = [1, 1, 5, 9, 9, 2, 7, 1, 5, 5, 9, 3, 8, 8]
+    laughing = [*spoken("ni3"), *laugh, *spoken("hao3")]
+    assert proofreader.misread(laughing, PHONEMES) > 1.0
+    place = len(pinyin_to_tokens("ni3"))
+    assert proofreader.misread(laughing, PHONEMES, [place]) < 0.1
+    assert proofreader.misread([*spoken("ni3", "hao3"), *laugh], PHONEMES, [len(PHONEMES)]) < 0.1
+    assert proofreader.misread([*laugh, *spoken("ni3", "hao3")], PHONEMES, [0]) < 0.1
+    assert proofreader.misread(laughing, PHONEMES, [0]) > 1.0  # in another place
+    plain = [token for token in spoken("ni3", "hao3") for _ in range(3)]
+    assert proofreader.misread(plain, PHONEMES) < 0.1
+    assert proofreader.misread(plain, PHONEMES, [place]) > 0.9  # nobody laughs
+    longer = [*spoken("ni3"), *laugh, *laugh, *laugh, *spoken("hao3")]
+    assert proofreader.misread(longer, PHONEMES, [place]) == pytest.approx(
+        proofreader.misread(laughing, PHONEMES, [place]), abs=0.1
+    )
+    wrong = [*spoken("ni3"), *laugh, *spoken("hao4")]
+    assert proofreader.misread(wrong, PHONEMES, [place]) > 1.0
+
+
+def test_beginnings_may_laugh_where_the_sentence_does(proofreader: Proofreader) -> None:
+    place = len(pinyin_to_tokens("ni3"))
+    laugh = [1, 1, 5, 9, 9, 2, 7, 1, 5, 5, 9, 3, 8, 8]
+    laughing = [*spoken("ni3"), *laugh]
+    at_once = [*spoken("ni3", "hao3"), *[0] * (len(laugh) - len(spoken("hao3")))]
+    told, plain = (
+        proofreader.misread_so_far([laughing, at_once], PHONEMES, laughs)
+        for laughs in ([place], [])
+    )
+    assert told[0] - told[1] < 0.3 * (plain[0] - plain[1])
+    assert plain[0] - plain[1] > 5.0

@@ -30,11 +30,14 @@ TRIES = 8
 """Laughs made of one clip before it is left without one."""
 ALONE = 0.06
 """Share of clips that are a laugh and nothing else."""
+WITHIN = 0.5
+"""Share of clips with a pause in which somebody laughs there, not before or after the words."""
 TAG = tag(LAUGHTER)
-_INNER_MARK = re.compile(r"[，。！？；：、,.!?;:]+(?=\s*[^\s，。！？；：、,.!?;:])")
+INNER_MARK = re.compile(r"[，。！？；：、,.!?;:]+(?=\s*[^\s，。！？；：、,.!?;:])")
+"""A mark between words."""
 BEFORE_S, AFTER_S = 0.08, 0.15
 """Silence around speech, as `teacher.trim` leaves it."""
-SHORTEST_PAUSE_S = 0.1
+SHORTEST_PAUSE_S = 0.08
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Laughing:
 def _put(
     text: str, samples: np.ndarray, made: np.ndarray, sample_rate: int, rng: np.random.Generator
 ) -> Laughed:
-    """Put a laugh somewhere, as often before as within as after the words."""
+    """Put a laugh somewhere: within the words half the time where that is possible."""
 
     def silence(seconds: float) -> np.ndarray:
         return np.zeros(round(seconds * sample_rate), np.float32)
@@ -96,9 +99,10 @@ def _put(
         at, text, samples = 0, "", samples[:0]
     else:
         inner = pauses(text, samples, sample_rate)
-        choice = int(rng.integers(3)) if inner else int(rng.integers(2))
         places = [(0, 0), (len(text), len(samples))]
-        place, at = places[choice] if choice < 2 else inner[int(rng.integers(len(inner)))]
+        if inner and rng.random() < WITHIN:
+            places = inner
+        place, at = places[int(rng.integers(len(places)))]
         text = _tagged(text, place)
     before = BEFORE_S if at == 0 else rng.uniform(0.02, 0.12)
     after = AFTER_S if at == len(samples) else rng.uniform(0.02, 0.12)
@@ -120,17 +124,19 @@ def _tagged(text: str, place: int) -> str:
 def pauses(text: str, samples: np.ndarray, sample_rate: int) -> list[tuple[int, int]]:
     """Places between the words where the speaker pauses: after a mark, (character, sample).
 
-    The pauses are heard, and are those of the marks where there are as many: else it is not known
-    which is which, and there are none.
+    The pauses are heard: the longest are those of the marks, one each. Where there are too few of
+    them it is not known which is which, and there are none.
     """
-    marks = [match.end() for match in _INNER_MARK.finditer(text)]
+    marks = [match.end() for match in INNER_MARK.finditer(text)]
     hop = sample_rate // 100
     frames = samples[: len(samples) // hop * hop].reshape(-1, hop)
     level = np.sqrt(np.square(frames, dtype=np.float64).mean(axis=1))
     loud = np.flatnonzero(level > max(0.004, 0.03 * float(level.max(initial=0.0))))
-    silent = np.flatnonzero(np.diff(loud) > SHORTEST_PAUSE_S * 100)
-    if not marks or len(silent) != len(marks):
+    lengths = np.diff(loud)
+    silent = np.flatnonzero(lengths > SHORTEST_PAUSE_S * 100)
+    if not marks or len(silent) < len(marks):
         return []
+    silent = np.sort(silent[np.argsort(-lengths[silent], kind="stable")[: len(marks)]])
     middles = [(int(loud[i]) + 1 + int(loud[i + 1])) // 2 * hop for i in silent]
     return list(zip(marks, middles, strict=True))
 

@@ -39,6 +39,8 @@ class Wanted:
     phonemes: tuple[str, ...] = ()
     """Of the sentence, where it shall be read back."""
     marks: Marks = field(default_factory=Marks)
+    laughs: tuple[int, ...] = ()
+    """For each laugh how many phonemes stand before it."""
 
 
 @dataclass
@@ -78,7 +80,9 @@ class Desk:
         self.lm, self.proofreader = lm, proofreader
 
     def _judge(self, wanted: Wanted) -> Judge | None:
-        return self.proofreader.judge(wanted.phonemes) if self.proofreader else None
+        if self.proofreader is None:
+            return None
+        return self.proofreader.judge(wanted.phonemes, wanted.laughs)
 
     def tokens(self, wanted: Wanted) -> "Iterator[int | End]":
         """See `Wire`."""
@@ -224,8 +228,8 @@ def _wanted(
     judge: Judge | None,
     marks: Marks,
 ) -> Wanted:
-    phonemes = tuple(judge.phonemes) if judge else ()
-    return Wanted(tuple(text_ids), prompt, sampling, _state(rng), phonemes, marks)
+    phonemes, laughs = (tuple(judge.phonemes), tuple(judge.laughs)) if judge else ((), ())
+    return Wanted(tuple(text_ids), prompt, sampling, _state(rng), phonemes, marks, laughs)
 
 
 def _seeded(seed: int | None) -> torch.Generator:

@@ -43,6 +43,17 @@ def laughs(text: str) -> list[tuple[int, int]]:
     return [m.span() for m in _TAG.finditer(text) if m[1].lower() == LAUGHTER]
 
 
+def laugh_places(units: Sequence[tuple[str, Sequence[str]]]) -> tuple[int, ...]:
+    """For each laugh among units how many phonemes stand before it."""
+    places: list[int] = []
+    count = 0
+    for surface, phonemes in units:
+        count += len(phonemes)
+        if surface == tag(LAUGHTER):
+            places.append(count)
+    return tuple(places)
+
+
 def cut(stretches: Sequence[Marked]) -> list[Marked]:
     """Stretches of one style each, laughs bound to the place they stand at.
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from glmtts.data.shards import Clip, Corpus, dequantise_mel, read_clips
 from glmtts.errors import BadInput, BadText
-from glmtts.synthesizer import Synthesizer
+from glmtts.synthesizer import Reading, Synthesizer
 from glmtts.text.readings import is_mandarin
-from glmtts.text.styles import STYLES, style_of
+from glmtts.text.styles import STYLES, laugh_places, style_of
 from glmtts.voice import Prompt, Turn, Voice
 
 
@@ -30,6 +30,7 @@ class Case:
         voice: Who says it.
         prompt: What the language model hears of the voice: nothing where it does not fit.
         style: The manner asked for, or None.
+        laughs: For each laugh how many phonemes stand before it.
     """
 
     text: str
@@ -39,6 +40,7 @@ class Case:
     voice: Voice
     prompt: Prompt
     style: str | None = None
+    laughs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,9 @@ class Cases:
             units = line.clip.units
             ids, _ = self.synthesizer.text_tokenizer.encode_units(units, [True] * len(units))
             phonemes = [p for _, phonemes in units for p in phonemes]
-            found = [(line.text, ids, phonemes, style_of(units))]
+            found = [(line.text, Reading(ids, phonemes, laugh_places(units)), style_of(units))]
         else:
-            found: list[tuple[str, list[int], list[str], str | None]] = []
+            found: list[tuple[str, Reading, str | None]] = []
             for sentence in self.synthesizer.frontend(line.text):
                 if line.style in STYLES and not sentence.style:
                     sentence = replace(sentence, style=line.style)
@@ -133,17 +135,20 @@ class Cases:
                 except BadText:
                     continue
                 style = sentence.style or next(iter(sentence.tags), line.style)
-                found.append((sentence.text, reading.ids, reading.phonemes, style))
-        found = [item for item in found if 0 < len(item[1]) <= self.longest]
+                found.append((sentence.text, reading, style))
+        found = [item for item in found if 0 < len(item[1].ids) <= self.longest]
         if not found:
             return None
-        text, ids, phonemes, style = found[int(rng.integers(len(found)))]
+        text, reading, style = found[int(rng.integers(len(found)))]
         language = "zh" if is_mandarin(text) else "en"
         voice = self._voice(line, language, rng)
         heard = self.synthesizer.audible(voice.prompt, voice, text)
         if rng.random() < self.voiceless:
             heard = Prompt()
-        return Case(text, language, tuple(ids), tuple(phonemes), voice, heard, style)
+        return Case(
+            text, language, tuple(reading.ids), tuple(reading.phonemes), voice, heard, style,
+            reading.laughs,
+        )  # fmt: skip
 
     def _voice(self, line: Line, language: str, rng: np.random.Generator) -> Voice:
         if line.voice:

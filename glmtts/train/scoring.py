@@ -99,7 +99,7 @@ class Reading:
         if not answer.tokens:
             return Score(0.0, np.zeros(0, np.float32))
         _require(phonemes)
-        misread = self._proofreader.misread(answer.tokens, phonemes)
+        misread = self._proofreader.misread(answer.tokens, phonemes, answer.case.laughs)
         credit = self._proofreader.clarity(answer.tokens, phonemes)
         return Score(math.exp(-max(0.0, misread)), np.asarray(credit, np.float32))
 

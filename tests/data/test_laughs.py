@@ -222,3 +222,25 @@ def test_a_clip_that_is_nothing_but_a_laugh_says_no_words():
     clip = Laughed("[laughter]", np.zeros(RATE, np.float32), (0.1, 0.9))
     made = with_laugh(record, clip, 1.0)
     assert (made.text, made.pinyin, made.phonemes, made.laugh) == ("[laughter]", (), "", (0.1, 0.9))
+
+
+# ----- with YAMNet: pytest -m slow (extra eval, and the packages of glmtts.judges.needs) ----------
+
+
+@pytest.mark.slow
+def test_half_of_the_laughs_of_nanos_voices_are_heard_as_laughs():
+    from glmtts import Sampling, SpeakOptions, Synthesizer
+    from glmtts.commands.data import laughter_judge
+
+    synthesizer, heard = Synthesizer.load(device="cpu"), laughter_judge()
+    found: list[float] = []
+    for name in ("mei", "bo", "lin"):
+        options = SpeakOptions(sampling=Sampling(seed=1))
+        spoken = synthesizer.speak("今天下午我们去爬山吧。", synthesizer.voice(name), options)
+        assert heard(spoken) < 0.1
+        voice = timbre(spoken.samples.numpy(), RATE)
+        for seed in range(8):
+            rng = np.random.default_rng(seed)
+            found.append(heard(Audio(torch.from_numpy(laugh(voice, draw(rng), rng)), RATE)))
+    print(f"\nlaughs heard: {sum(p >= 0.1 for p in found)} of {len(found)}")
+    assert sum(p >= 0.1 for p in found) >= len(found) / 2
