@@ -67,6 +67,8 @@ class Config:
     save_every: int = 400
     log_every: int = 100
     seed: int = 0
+    threads: int = 0
+    """CPU threads; 0 leaves the default."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no judge."""
@@ -84,7 +86,9 @@ class Clips:
 
 def main(config: Config) -> None:
     """Train, and leave the judge in `out/judge` with its confusions on `valid` beside it."""
-    run = setup(config, config.out, config.seed, device="cpu", amp=False)
+    run = setup(
+        config, config.out, config.seed, device="cpu", amp=False, threads=config.threads
+    )  # fmt: skip
     proofreader = reader_of(config.model) if config.hears == "tokens" else None
     plain = StyleConfig(config.hears)
     train = clips_of(Corpus(config.data), plain, proofreader, config.side)
