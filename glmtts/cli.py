@@ -713,6 +713,10 @@ def data_encode(
 @click.option("--bandwidth", default=4_500.0, show_default=True, help="Least bandwidth in Hz.")
 @click.option("--mos", default=2.5, show_default=True, help="Least naturalness, 0 does not judge.")
 @click.option("--per", default=0.35, show_default=True, help="Most phonemes the ear may dispute.")
+@click.option(
+    "--written-per", default=0.5, show_default=True,
+    help="The same for what a recogniser wrote.",
+)  # fmt: skip
 @click.option("--wer", default=0.15, show_default=True, help="Most words recognisers may dispute.")
 @click.option(
     "--recognizer", default="whisper", show_default=True,

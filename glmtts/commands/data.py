@@ -146,7 +146,7 @@ def prepare(raw: Path, out: Path, **flags: Any) -> "Report":
         listen=ListenSettings(
             language=flags["language"] or "",
             recognizer="" if flags["no_whisper"] else flags["recognizer"], second=flags["second"],
-            per=flags["per"], wer=flags["wer"],
+            per=flags["per"], written_per=flags["written_per"], wer=flags["wer"],
         ),
         select=SelectSettings(flags["speakers"], not flags["keep_punctuation"]),
     )  # fmt: skip

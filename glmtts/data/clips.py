@@ -34,6 +34,7 @@ class CutSettings:
         limits: What a clip must reach.
         separate: Engine that takes speech out of music, see `data.plugins`.
         denoise: Engine that takes noise away.
+        judged: Whether the second pass judges naturalness, see `quality.noisy`.
         diarize: Engine that tells who speaks when, see `data.plugins`; without one speaker vectors
             of the pieces between pauses do.
     """
@@ -45,6 +46,7 @@ class CutSettings:
     separate: str = ""
     denoise: str = ""
     diarize: str = ""
+    judged: bool = False
 
 
 class Cutting:
@@ -111,9 +113,10 @@ class Cutting:
     def _clip(self, name: str, stretch: Audio, span: Span, start: float, format: Format) -> Item:
         audio = taken(stretch, span, margin=True)
         quality = measure(audio, format.sample_rate)
+        limits, judged = self._settings.limits, self._settings.judged
         clip: Item = {
             "id": name, "start": round(start + span.start, 2), "seconds": round(audio.seconds, 3),
-            **asdict(quality), "drop": fault(quality, span.seconds, self._settings.limits),
+            **asdict(quality), "drop": fault(quality, span.seconds, limits, judged),
         }  # fmt: skip
         if span.seconds >= 0.3:
             clip["vector"] = [round(float(value), 4) for value in self._embed(audio)]

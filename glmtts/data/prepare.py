@@ -139,13 +139,12 @@ def resolved(settings: Settings) -> Settings:
     if second and second == recognizer:
         raise BadInput(f"{second} cannot confirm what it wrote itself. Name another --second.")
     mos = settings.cut.limits.mos > 0 and find_spec("distillmos") is not None
+    limits = settings.cut.limits
     return replace(
         settings,
-        cut=replace(settings.cut, sample_rate=rate),
-        listen=replace(
-            settings.listen, limits=settings.cut.limits, mos=mos, recognizer=recognizer
-        ),
-    )  # fmt: skip
+        cut=replace(settings.cut, sample_rate=rate, judged=mos),
+        listen=replace(settings.listen, limits=limits, mos=mos, recognizer=recognizer),
+    )
 
 
 def remember(out: Path, settings: Settings) -> None:
@@ -158,10 +157,11 @@ def remember(out: Path, settings: Settings) -> None:
     known = read_json(out / SETTINGS)
     if known is not None:
         # What did not exist when the folder was made had its default then.
-        was = _flat({name: asdict(part) for name, part in _parts(Settings())}) | _flat(known)
-        is_now = _flat(now)
+        was, is_now = _flat(known), _flat(now)
         if not was.pop("listen.whisper", True):
             was["listen.recognizer"] = ""
+        was.setdefault("listen.written_per", was["listen.per"])
+        was = _flat({name: asdict(part) for name, part in _parts(Settings())}) | was
         name = next((key for key in is_now if was[key] != is_now[key]), "")
         if name:
             raise BadInput(

@@ -133,7 +133,7 @@ def main(config: Config) -> None:
             run.finish()
             return
         done.append(trained)
-        best.choose(partial(judge, done))
+        best.choose(partial(judge.glance, done, max(few, config.judge_sentences)))
         spent[name] = best.cost()
 
     after = judge(done)

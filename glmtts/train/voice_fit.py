@@ -47,6 +47,7 @@ class Cost:
         best_step: Steps after which it was as it is kept.
         kept_by: "loss" or "judge".
         seconds: Wall time of steps and validation losses; the judge's not counted.
+        core_s: Time that the process computed on CPUs for them: on a busy machine it tells more.
         judge_seconds: Wall time of the judge at validations.
     """
 
@@ -54,6 +55,7 @@ class Cost:
     best_step: int
     kept_by: str
     seconds: float
+    core_s: float
     judge_seconds: float
 
 
@@ -82,7 +84,7 @@ def fit(
     for step in run.steps(start, steps):
         if best.bad >= config.patience:
             break
-        began = time.monotonic()
+        began = Clock.now()
         set_lr(optimizer, warmup_cosine(step, peak, config.warmup, steps))
         trained.model.train()
         with run.autocast():
@@ -91,7 +93,7 @@ def fit(
         grad_norm = clip_grad_norm_(trained.learning, config.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        best.took(step, time.monotonic() - began)
+        best.took(step, began)
         if run.due(step, config.log_every):
             each = (time.monotonic() - part.started) / (step + 1 - start)
             shown = {key: value.detach() for key, value in losses.items()}
@@ -103,7 +105,7 @@ def fit(
             heard = best.offer(step, check, listen)
             part.log(
                 step, valid=best.latest, best=best.loss, best_step=best.step,
-                train_s=best.seconds, **heard.values("judge"),
+                train_s=best.core_s, **heard.values("judge"),
             )  # fmt: skip
         ends = last or run.stopping or best.bad >= config.patience
         if run.due(step, config.save_every) or ends:
@@ -112,6 +114,19 @@ def fit(
         trained.load_state_dict(best.state)
     trained.model.eval()
     return best
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A moment: on the wall, and in seconds that the process has computed."""
+
+    wall: float
+    core: float
+
+    @classmethod
+    def now(cls) -> "Clock":
+        """This moment."""
+        return cls(time.monotonic(), time.process_time())
 
 
 class Best:
@@ -128,6 +143,7 @@ class Best:
         judged: What learns, as it was at `judged_step`; None where it is the same.
         steps: Steps taken.
         seconds: Wall time of steps and losses.
+        core_s: What the process computed for them.
         judge_seconds: Wall time of the judge.
         kept_by: Which of the two states was kept in the end.
     """
@@ -139,18 +155,24 @@ class Best:
         self.score, self.judged_step = float("-inf"), -1
         self.state = self._copy()
         self.judged: dict[str, Tensor] | None = None
-        self.steps, self.seconds, self.judge_seconds = 0, 0.0, 0.0
+        self.steps, self.seconds, self.core_s, self.judge_seconds = 0, 0.0, 0.0, 0.0
         self.kept_by = "loss"
 
-    def took(self, step: int, seconds: float) -> None:
-        """Count a step."""
-        self.steps, self.seconds = step + 1, self.seconds + seconds
+    def took(self, step: int, began: Clock) -> None:
+        """Count a step that began then."""
+        self.steps = step + 1
+        self._count(began)
+
+    def _count(self, began: Clock) -> None:
+        now = Clock.now()
+        self.seconds += now.wall - began.wall
+        self.core_s += now.core - began.core
 
     def offer(self, step: int, check: Callable[[], float], listen: Listen | None) -> Verdict:
         """Validate the present state by its loss and, if somebody listens, by the judge."""
-        began = time.monotonic()
+        clock = Clock.now()
         self.latest = check()
-        self.seconds += time.monotonic() - began
+        self._count(clock)
         began = time.monotonic()
         heard = listen() if listen is not None else Verdict()
         self.judge_seconds += time.monotonic() - began
@@ -183,8 +205,9 @@ class Best:
         """What it took to get here."""
         best = self.judged_step if self.kept_by == "judge" else self.step
         return Cost(
-            self.steps, best + 1, self.kept_by, round(self.seconds, 1), round(self.judge_seconds, 1)
-        )
+            self.steps, best + 1, self.kept_by, round(self.seconds, 1), round(self.core_s, 1),
+            round(self.judge_seconds, 1),
+        )  # fmt: skip
 
     def _copy(self) -> dict[str, Tensor]:
         return {key: value.clone() for key, value in self._trained.state_dict().items()}

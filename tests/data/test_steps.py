@@ -15,7 +15,17 @@ from glmtts.data.agreement import error_rate, keys, phonemes_of, sounds, split, 
 from glmtts.data.cut import MIXED, consistency, cut, taken
 from glmtts.data.diarize import labels
 from glmtts.data.ear import Ear
-from glmtts.data.quality import Limits, bandwidth, fault, levelled, loudness, measure, snr
+from glmtts.data.quality import (
+    Limits,
+    Quality,
+    bandwidth,
+    fault,
+    levelled,
+    loudness,
+    measure,
+    noisy,
+    snr,
+)
 from glmtts.data.raw import recordings
 from glmtts.errors import BadAudio, BadInput
 from glmtts.speaker import SpeakerEncoder
@@ -215,6 +225,19 @@ def test_each_defect_is_named() -> None:
     assert found(made.telephone(good)) == "narrow band"
     assert found(good, 8_000) == "narrow band"
     assert found(Audio(good.samples[:12_000], 24_000)) == "too short"
+
+
+def test_a_suspicious_snr_is_forgiven_where_the_clip_sounds_clean() -> None:
+    limits = Limits()
+    suspicious, sure = Quality(15.0, 0.0, 8_000.0), Quality(11.0, 0.0, 8_000.0)
+    assert fault(suspicious, 3.0, limits) == "noise or music"
+    assert fault(suspicious, 3.0, limits, judged=True) == ""
+    assert fault(sure, 3.0, limits, judged=True) == "noise or music"
+    music = made.with_music(made.clip("anna")[0], 14.0)
+    assert snr(music) < limits.snr_db
+    assert noisy(music, 3.5, limits)
+    assert not noisy(music, 4.2, limits)
+    assert not noisy(made.clip("anna")[0], 3.5, limits)
 
 
 def test_snr_and_bandwidth_are_what_was_put_in() -> None:
