@@ -4,13 +4,14 @@ Time is cut into slots of 32 ms and the spectrum from 0.4 to 5.6 kHz into pairs 
 slot the key says for each pair which band is raised and which is lowered, by 1 dB. A listener takes
 that for timbre; who knows the key adds thousands of such coins up and finds that they fall as
 the key says. This is spread-spectrum patchwork (Bender et al., "Techniques for data hiding", 1996)
-on band energies, so it outlives what keeps the energies: codecs, resampling, cutting, noise. It does
-not outlive a change of tempo or pitch, and who has the key can take it out.
+on band energies, so it outlives what keeps the energies: codecs, resampling, cutting, noise. It
+does not outlive a change of tempo or pitch, and who has the key can take it out.
 """
 
 import hashlib
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ class Watermarker:
             strength_db: By how much bands are raised and lowered.
 
         Raises:
-            BadInput: an empty key, a rate below 12 kHz, or a strength that is heard or does nothing.
+            BadInput: an empty key, a rate below 12 kHz, or a strength outside 0.1 to 3.
         """
         if sample_rate < 12_000:
             raise BadInput(f"{sample_rate} samples a second are too few for a watermark (12,000).")
@@ -178,7 +179,7 @@ def _contrasts(samples: Samples) -> Samples:
     padded = np.pad(samples, size)
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::step]
     power = np.abs(np.fft.rfft(frames * np.hanning(size))) ** 2
-    bands = np.stack([power[:, a:b].sum(1) for a, b in zip(EDGES, EDGES[1:], strict=False)], 1)
+    bands = np.stack([power[:, a:b].sum(1) for a, b in pairwise(EDGES)], 1)
     loud = bands.max(0) * 1e-5 + 1e-12  # 50 dB below the loudest there is nothing to be trusted
     level = np.log(bands + loud)
     contrast = level[:, 0::2] - level[:, 1::2]
