@@ -36,6 +36,8 @@ EDGES = (13, 15, 17, 19, 22, 25, 28, 32, 37, 42, 48, 55, 62, 71, 81, 92, 105, 12
 """Of the bands, in steps of 31.25 Hz; each about a seventh wider than the one below."""
 PAIRS = (len(EDGES) - 1) // 2
 DETECT_RATE = 16_000
+LOWEST_RATE = 12_000
+"""Sounds of fewer samples a second have no room for the bands."""
 FINE = 4
 """Places within a slot at which its beginning is looked for."""
 CHANCE = 1e-6
@@ -86,8 +88,11 @@ class Watermarker:
         Raises:
             BadInput: an empty key, a rate below 12 kHz, or a strength outside 0.1 to 3.
         """
-        if sample_rate < 12_000:
-            raise BadInput(f"{sample_rate} samples a second are too few for a watermark (12,000).")
+        if sample_rate < LOWEST_RATE:
+            raise BadInput(
+                f"{sample_rate} samples a second are too few for a watermark. "
+                f"Expected at least {LOWEST_RATE}."
+            )
         if not 0.1 <= strength_db <= 3.0:
             raise BadInput(f"Strength {strength_db} dB makes no sense. Expected 0.1 to 3.")
         self.sample_rate = sample_rate
@@ -159,7 +164,8 @@ def detect(audio: Audio, key: str = PUBLIC_KEY) -> Detection:
         raise BadInput(f"{audio.seconds:.1f} s are too short to tell. Give at least a second.")
     coins = pattern(key)
     values = _contrasts(audio.resampled(DETECT_RATE).samples.double().cpu().numpy())
-    spectrum, best = np.fft.rfft(coins, axis=0).conj(), 0.0
+    spectrum: Any = np.conj(np.fft.rfft(coins, axis=0))
+    best = 0.0
     for start in range(FINE):
         slots = (len(values) - start) // FINE
         mean = values[start : start + slots * FINE].reshape(slots, FINE, PAIRS).mean(1)
