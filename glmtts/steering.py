@@ -34,9 +34,11 @@ class Marks:
 
     def after(self, length: int) -> int:
         """The mark that follows `length` tokens."""
-        sizes, mark = [*(self.blocks or (BLOCK,))], self.ahead
+        sizes = self.blocks or (BLOCK,)
+        mark, number = self.ahead + sizes[0], 0
         while mark <= length:
-            mark += sizes.pop(0) if len(sizes) > 1 else sizes[0]
+            number += 1
+            mark += sizes[min(number, len(sizes) - 1)]
         return mark
 
 

@@ -4,13 +4,14 @@ Time is cut into slots of 32 ms and the spectrum from 0.4 to 5.6 kHz into pairs 
 slot the key says for each pair which band is raised and which is lowered, by 1 dB. A listener takes
 that for timbre; who knows the key adds thousands of such coins up and finds that they fall as
 the key says. This is spread-spectrum patchwork (Bender et al., "Techniques for data hiding", 1996)
-on band energies, so it outlives what keeps the energies: codecs, resampling, cutting, noise. It does
-not outlive a change of tempo or pitch, and who has the key can take it out.
+on band energies, so it outlives what keeps the energies: codecs, resampling, cutting, noise. It
+does not outlive a change of tempo or pitch, and who has the key can take it out.
 """
 
 import hashlib
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ EDGES = (13, 15, 17, 19, 22, 25, 28, 32, 37, 42, 48, 55, 62, 71, 81, 92, 105, 12
 """Of the bands, in steps of 31.25 Hz; each about a seventh wider than the one below."""
 PAIRS = (len(EDGES) - 1) // 2
 DETECT_RATE = 16_000
+LOWEST_RATE = 12_000
+"""Sounds of fewer samples a second have no room for the bands."""
 FINE = 4
 """Places within a slot at which its beginning is looked for."""
 CHANCE = 1e-6
@@ -83,10 +86,13 @@ class Watermarker:
             strength_db: By how much bands are raised and lowered.
 
         Raises:
-            BadInput: an empty key, a rate below 12 kHz, or a strength that is heard or does nothing.
+            BadInput: an empty key, a rate below 12 kHz, or a strength outside 0.1 to 3.
         """
-        if sample_rate < 12_000:
-            raise BadInput(f"{sample_rate} samples a second are too few for a watermark (12,000).")
+        if sample_rate < LOWEST_RATE:
+            raise BadInput(
+                f"{sample_rate} samples a second are too few for a watermark. "
+                f"Expected at least {LOWEST_RATE}."
+            )
         if not 0.1 <= strength_db <= 3.0:
             raise BadInput(f"Strength {strength_db} dB makes no sense. Expected 0.1 to 3.")
         self.sample_rate = sample_rate
@@ -94,7 +100,8 @@ class Watermarker:
         size = 2 * self._half
         self._window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size))
         self._gains = np.ones((SLOTS, self._half + 1))
-        for pair, coins in enumerate(pattern(key).T):
+        coins_of_pairs: list[NDArray[np.float64]] = list(pattern(key).T)
+        for pair, coins in enumerate(coins_of_pairs):
             for side, low, high in ((1, *EDGES[2 * pair :][:2]), (-1, *EDGES[2 * pair + 1 :][:2])):
                 self._gains[:, low:high] = 10 ** (side * coins[:, None] * strength_db / 20)
         self._waiting = np.zeros(self._half)  # half a window of nothing before the beginning
@@ -158,7 +165,8 @@ def detect(audio: Audio, key: str = PUBLIC_KEY) -> Detection:
         raise BadInput(f"{audio.seconds:.1f} s are too short to tell. Give at least a second.")
     coins = pattern(key)
     values = _contrasts(audio.resampled(DETECT_RATE).samples.double().cpu().numpy())
-    spectrum, best = np.fft.rfft(coins, axis=0).conj(), 0.0
+    spectrum: Any = np.conj(np.fft.rfft(coins, axis=0))
+    best = 0.0
     for start in range(FINE):
         slots = (len(values) - start) // FINE
         mean = values[start : start + slots * FINE].reshape(slots, FINE, PAIRS).mean(1)
@@ -178,7 +186,7 @@ def _contrasts(samples: Samples) -> Samples:
     padded = np.pad(samples, size)
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::step]
     power = np.abs(np.fft.rfft(frames * np.hanning(size))) ** 2
-    bands = np.stack([power[:, a:b].sum(1) for a, b in zip(EDGES, EDGES[1:], strict=False)], 1)
+    bands = np.stack([power[:, a:b].sum(1) for a, b in pairwise(EDGES)], 1)
     loud = bands.max(0) * 1e-5 + 1e-12  # 50 dB below the loudest there is nothing to be trusted
     level = np.log(bands + loud)
     contrast = level[:, 0::2] - level[:, 1::2]

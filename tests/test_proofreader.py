@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glmtts.proofreader import Proofreader
+from glmtts.proofreader import USUAL, Proofreader
 from glmtts.speech_tokenizer import (
     SpeechTokenizer,
     SpeechTokenizerConfig,
@@ -59,6 +59,28 @@ def test_clear_speech_reads_back(proofreader: Proofreader) -> None:
 )
 def test_what_goes_wrong_is_heard(proofreader: Proofreader, said: tuple[str, ...]) -> None:
     assert proofreader.misread(spoken(*said), PHONEMES) > 1.0
+
+
+def test_of_beginnings_the_one_that_reads_well_is_known(proofreader: Proofreader) -> None:
+    right = spoken("ni3", "hao3")
+    beginnings = [
+        right[:6],
+        [*spoken("ni3"), *spoken("shi4")][:6],
+        [0] * 6,
+        spoken("hao3", "ni3")[:6],
+    ]
+    costs = proofreader.misread_so_far(beginnings, PHONEMES)
+    assert costs.index(min(costs)) == 0
+    assert costs[2] < min(costs[1], costs[3])  # silence is no mistake yet
+    (whole,) = proofreader.misread_so_far([right], PHONEMES)
+    assert whole == pytest.approx(
+        (proofreader.misread(right, PHONEMES) - USUAL) * len(PHONEMES), abs=0.1
+    )
+    assert proofreader.misread_so_far([[], []], PHONEMES) == [0.0, 0.0]
+    judge = proofreader.judge(PHONEMES)
+    assert judge is not None
+    assert judge.so_far(beginnings) == costs
+    assert proofreader.judge([]) is None
 
 
 def test_too_short_to_spell(proofreader: Proofreader) -> None:

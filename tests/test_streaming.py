@@ -156,6 +156,12 @@ def test_a_quick_start_speaks_the_first_sentence_in_blocks_alone(synth: Synthesi
     assert len(pieces[-1].block.utterance) * 960 == len(pieces[-1].audio.samples)
 
 
+def test_the_first_block_comes_with_what_the_flow_must_know_behind_it() -> None:
+    blocks = [len(block) for block, _ in Pace((4, 8)).cut(iter(range(30)), ahead=3)]
+    assert blocks == [7, 8, 8, 7]
+    assert [len(block) for block, _ in Pace().cut(iter(range(30)), ahead=3)] == [30]
+
+
 def test_seams_are_no_rougher_than_the_rest_and_nothing_is_lost(synth: Synthesizer) -> None:
     """Streamed in blocks against the same block attention at once: equal, up to rounding."""
     voice, spec = synth.voice("mei"), synth.manifest.audio

@@ -11,9 +11,16 @@ from glmtts.config import to_dict
 from glmtts.flow import FlowConfig, TokenToMel
 from glmtts.lm import LMConfig, TextToSpeechTokens
 from glmtts.nn.dit import DiTConfig
+from glmtts.proofreader import Proofreader
 from glmtts.speaker import SpeakerConfig, SpeakerEncoder
-from glmtts.speech_tokenizer import SpeechTokenizer, SpeechTokenizerConfig
+from glmtts.speech_tokenizer import (
+    SpeechTokenizer,
+    SpeechTokenizerConfig,
+    TokenizerHeads,
+    TokenizerHeadsConfig,
+)
 from glmtts.synthesizer import FORMAT, Manifest, Synthesizer
+from glmtts.text.phonemes import CTC_CLASS
 from glmtts.text.tokenizer import TextTokenizer, build_nano_tokenizer
 from glmtts.train.lm import with_ids
 from glmtts.vocoder import Vocoder, VocoderConfig
@@ -51,6 +58,15 @@ def build(folder: Path, **manifest: object) -> Path:
         voice = synthesizer.encoder(buzz(2.0), transcript, name, language)
         voice.save(folder / "voices" / f"{name}.safetensors")
     return folder
+
+
+def proofreader(synthesizer: Synthesizer) -> Proofreader:
+    """One that hears at random, but always the same."""
+    torch.manual_seed(1)
+    config = TokenizerHeadsConfig(code_dim=8, dim=16, classes=1 + len(CTC_CLASS), layers=1)
+    tokenizer = synthesizer.encoder.speech_tokenizer
+    assert isinstance(tokenizer, SpeechTokenizer)
+    return Proofreader(tokenizer, TokenizerHeads(config).eval())
 
 
 def buzz(seconds: float, pitch: float = 140.0, rate: int = 24_000) -> Audio:

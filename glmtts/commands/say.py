@@ -19,6 +19,7 @@ from glmtts.errors import BadInput, GlmTtsError, MissingExtra
 from glmtts.sampling import Sampling
 from glmtts.synthesizer import SpeakOptions, Synthesizer
 from glmtts.text.lexicon import Lexicon
+from glmtts.watermark import Watermarker
 
 TEXT_SUFFIXES = (".txt", ".md")
 COMPONENTS = ("text_tokenizer", "lm", "flow", "vocoder", "speech_tokenizer", "speaker")
@@ -39,6 +40,8 @@ class Request:
     output: str | None = None
     """Path of a sound file, "-" for a WAV on standard output, None to write nothing."""
     play: bool = False
+    watermark: str | None = None
+    """Key of a watermark to put into the sound (`glmtts.watermark`)."""
     seed: int | None = None
     speed: float = 1.0
     emotion: str | None = None
@@ -181,9 +184,14 @@ class Outputs:
         self._stack = ExitStack()
         self._file: AudioWriter | None = None
         self._speaker: Any = None
+        key = request.watermark
+        self._marker = None if key is None else Watermarker(key, sample_rate)
 
     def write(self, audio: Audio) -> None:
         """Append one sound everywhere."""
+        self._write(audio if self._marker is None else self._marker.push(audio))
+
+    def _write(self, audio: Audio) -> None:
         if self._file is None and self.path is not None:
             target: str | BinaryIO = sys.stdout.buffer if self.path == "-" else self.path
             self._file = self._stack.enter_context(AudioWriter(target, self.sample_rate))
@@ -198,6 +206,9 @@ class Outputs:
 
     def close(self) -> None:
         """Finish the file and let the loudspeaker play to its end."""
+        if self._marker is not None and (self._file or self._speaker) is not None:
+            self._write(self._marker.finish())
+            self._marker = None
         self._stack.close()
 
     def __enter__(self) -> "Outputs":

@@ -14,6 +14,7 @@ import torch
 from glmtts.audio import Audio
 from glmtts.audio_writer import ENDLESS
 from glmtts.errors import BadInput, MissingExtra
+from glmtts.watermark import LOWEST_RATE, Watermarker
 
 FORMATS = {
     "mp3": "audio/mpeg",
@@ -48,18 +49,23 @@ class Encoder(Protocol):
         ...
 
 
-def encoder(kind: str, sample_rate: int, *, mark: bool = True) -> Encoder:
+def encoder(
+    kind: str, sample_rate: int, *, mark: bool = True, watermark: str | None = None
+) -> Encoder:
     """A new encoder.
 
     Args:
         kind: One of `FORMATS`.
         sample_rate: Of the sound that will come.
         mark: Say in the metadata, where the format has any, that a machine made it.
+        watermark: Key of a watermark to put into the sound; below 12 kHz there is none.
 
     Raises:
         BadInput: the format is unknown.
         MissingExtra: AAC is asked for, and PyAV is not installed.
     """
+    if watermark and sample_rate >= LOWEST_RATE:
+        return _Watermarked(encoder(kind, sample_rate, mark=mark), watermark, sample_rate)
     if kind == "pcm":
         return _Pcm(f"audio/pcm;rate={sample_rate};channels=1;bits=16")
     if kind == "wav":
@@ -76,6 +82,20 @@ def pcm16(audio: Audio) -> bytes:
     samples = audio.samples.detach().float().cpu().clamp(-1.0, 1.0)
     whole = (samples * 32_768.0).round().clamp(max=32_767).to(torch.int16)
     return whole.numpy().astype("<i2").tobytes()
+
+
+class _Watermarked:
+    """Puts a watermark into what another encoder encodes."""
+
+    def __init__(self, inner: Encoder, key: str, sample_rate: int) -> None:
+        self._inner, self.media_type = inner, inner.media_type
+        self._marker = Watermarker(key, sample_rate)
+
+    def push(self, audio: Audio) -> bytes:
+        return self._inner.push(self._marker.push(audio))
+
+    def finish(self) -> bytes:
+        return self._inner.push(self._marker.finish()) + self._inner.finish()
 
 
 class _Pcm:

@@ -147,9 +147,11 @@ class Jobs:
         path, synthesizer = self.file(job, chapter.number), self.service.synthesizer
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".part")
+        settings = self.service.settings
         out = encoder(
-            job.options["response_format"], synthesizer.sample_rate, mark=self.service.settings.mark
-        )
+            job.options["response_format"], synthesizer.sample_rate,
+            mark=settings.mark, watermark=settings.watermark,
+        )  # fmt: skip
         order = Order(chapter.text, voice, options, job.owner, patient=True)
         speech = self._speech = self.service.engine.submit(order)
         try:

@@ -35,6 +35,7 @@ class Settings:
         fetch_hosts: Hosts from which reference clips may be fetched; empty = none (the default).
         page: Whether the web page is served.
         mark: Whether sound says in its metadata that a machine made it.
+        watermark: Key of the watermark put into all sound (`glmtts.watermark`); None = none.
     """
 
     running: int = 8
@@ -58,6 +59,7 @@ class Settings:
     fetch_hosts: tuple[str, ...] = ()
     page: bool = True
     mark: bool = True
+    watermark: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse limits that would let nobody in.

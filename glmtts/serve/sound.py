@@ -42,7 +42,10 @@ class Bytes(AsyncIterator["Chunk"]):
         self.speech, self.follower = speech, follower
         self.sample_rate = sample_rate or own
         try:
-            self._encoder: Encoder = encoder(kind, self.sample_rate, mark=service.settings.mark)
+            self._encoder: Encoder = encoder(
+                kind, self.sample_rate,
+                mark=service.settings.mark, watermark=service.settings.watermark,
+            )  # fmt: skip
         except GlmTtsError:
             speech.cancel()
             raise

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -81,57 +81,40 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         pytest.skip("finds replicas in /proc")
     place = tmp_path_factory.mktemp("ray")
     folder = tiny.build(place / "tiny", candidates=3)
-    http, gcs, bin = free_port(), free_port(), Path(sys.executable).parent
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1",
-        "RAY_ADDRESS": f"127.0.0.1:{gcs}",
-    }  # fmt: skip
-    home = place / "temp"
-    start = [
-        bin / "ray", "start", "--head", f"--port={gcs}", "--num-cpus=8", f"--temp-dir={home}",
-        "--include-dashboard=false", "--object-store-memory=100000000", "--block",
-    ]  # fmt: skip
+    port = free_port()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
     config = place / "app.yaml"
     config.write_text(
-        "proxy_location: EveryNode\n"
-        f"http_options: {{host: 127.0.0.1, port: {http}}}\n"
+        f"http_options: {{host: 127.0.0.1, port: {port}}}\n"
         "applications:\n"
         "  - name: glmtts-test\n"
         "    route_prefix: /\n"
         "    import_path: glmtts.serve.ray_app:make\n"
-        f"    args: {{GLMTTS_MODEL: '{folder}', GLMTTS_LM_REPLICAS: '2'}}\n"
+        f"    args: {{GLMTTS_MODEL: '{folder}', GLMTTS_LM_REPLICAS: '2', "
+        "GLMTTS_REPLICA_CPUS: '0.5'}\n"
     )
     log = (place / "log").open("w+")
-    processes: list[subprocess.Popen[bytes]] = []
+    serve = Path(sys.executable).parent / "serve"
+    process = subprocess.Popen(
+        [serve, "run", "--address", "local", config], env=environment, stdout=log, stderr=log,
+        cwd=ROOT, start_new_session=True,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
     try:
-        for command in (start, [bin / "serve", "run", config]):
-            process = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=log, cwd=ROOT, start_new_session=True
-            )
-            processes.append(process)
-            if command is start:
-                wait(lambda: reachable(gcs), processes[0], 60)
-        url = f"http://127.0.0.1:{http}"
-        wait(lambda: ready(url) and len(replicas()) == 2, processes[1], 180)
+        wait(lambda: ready(url) and len(replicas()) == 2, process, 400)
         yield Cluster(url, folder)
     except TimeoutError:
         log.seek(0)
         print(log.read()[-6_000:])
         raise
     finally:
-        for process in reversed(processes):
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait(10)
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
         log.close()
-
-
-def reachable(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 def ready(url: str) -> bool:
@@ -141,9 +124,9 @@ def ready(url: str) -> bool:
         return False
 
 
-def wait(what: "object", process: "subprocess.Popen[bytes]", seconds: float) -> None:
+def wait(what: Callable[[], bool], process: "subprocess.Popen[bytes]", seconds: float) -> None:
     until = time.monotonic() + seconds
-    while not what():  # type: ignore[operator]
+    while not what():
         if time.monotonic() > until or process.poll() is not None:
             raise TimeoutError(f"not there in {seconds} s, process ended with {process.poll()}")
         time.sleep(0.2)

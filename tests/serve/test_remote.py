@@ -51,10 +51,14 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Synthesizer:
     return Synthesizer.load(folder, device="cpu", voices=folder / "stored")
 
 
-@pytest.fixture
-def desk(alone: Synthesizer) -> Iterator[Desk]:
+@pytest.fixture(params=["unread", "read back"])
+def desk(
+    alone: Synthesizer, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Desk]:
+    if request.param == "read back":
+        monkeypatch.setattr(alone, "proofreader", tiny.proofreader(alone))
     lm = SharedLM(alone.lm, slots=6)
-    yield Desk(lm)
+    yield Desk(lm, alone.proofreader)
     lm.close()
 
 

@@ -50,10 +50,15 @@ def together(alone: Synthesizer) -> Iterator[Synthesizer]:
     synthesizer.shared_lm.close()
 
 
+@pytest.mark.parametrize("judged", [False, True], ids=["unread", "read back"])
 @pytest.mark.parametrize("pace", [Pace(), Pace.quick_start(4, 8), Pace.growing(5, 10)])
 def test_texts_spoken_together_sound_as_they_do_alone(
-    alone: Synthesizer, together: Synthesizer, pace: Pace
-) -> None:
+    alone: Synthesizer, together: Synthesizer, pace: Pace, judged: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if judged:
+        for synthesizer in (alone, together):
+            monkeypatch.setattr(synthesizer, "proofreader", tiny.proofreader(alone))
     options = [
         replace(OPTIONS, pace=pace, sampling=replace(OPTIONS.sampling, seed=n)) for n in range(5)
     ]
