@@ -100,10 +100,11 @@ class Watermarker:
         size = 2 * self._half
         self._window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size))
         self._gains = np.ones((SLOTS, self._half + 1))
-        coins_of_pairs: list[NDArray[np.float64]] = list(pattern(key).T)
-        for pair, coins in enumerate(coins_of_pairs):
+        coins = pattern(key)
+        for pair in range(PAIRS):
             for side, low, high in ((1, *EDGES[2 * pair :][:2]), (-1, *EDGES[2 * pair + 1 :][:2])):
-                self._gains[:, low:high] = 10 ** (side * coins[:, None] * strength_db / 20)
+                decibels = side * strength_db * coins[:, pair : pair + 1]
+                self._gains[:, low:high] = 10 ** (decibels / 20)
         self._waiting = np.zeros(self._half)  # half a window of nothing before the beginning
         self._tail = np.zeros(self._half)
         self._frames = 0
