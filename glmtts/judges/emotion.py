@@ -45,7 +45,7 @@ class Classifier(Protocol):
         """What it tells apart."""
         ...
 
-    def __call__(self, audio: Audio) -> Mapping[str, float]:
+    def __call__(self, sample: Sample) -> Mapping[str, float]:
         """The probability of each style; they add up to 1."""
         ...
 
@@ -73,7 +73,7 @@ class Emotion:
         Raises:
             BadInput: the classifier does not know the style that was asked for.
         """
-        chances = self._classify(sample.audio)
+        chances = self._classify(sample)
         asked = sample.style or "neutral"
         if asked not in chances:
             raise BadInput(
@@ -108,9 +108,9 @@ class Emotion2Vec:
         self._model = auto(model=str(folder), disable_update=True, device=device)
         self.version = f"emotion2vec+ large, funasr {metadata.version('funasr')}"
 
-    def __call__(self, audio: Audio) -> Mapping[str, float]:
+    def __call__(self, sample: Sample) -> Mapping[str, float]:
         """See `Classifier`."""
-        heard = audio.resampled(16_000).samples.float().cpu().numpy()
+        heard = sample.audio.resampled(16_000).samples.float().cpu().numpy()
         result = self._model.generate(heard, granularity="utterance", extract_embedding=False)
         return dict(zip(LABELS, map(float, result[0]["scores"]), strict=True))
 
@@ -159,9 +159,9 @@ class StyleHead:
     weight: np.ndarray
     bias: np.ndarray
 
-    def __call__(self, audio: Audio) -> Mapping[str, float]:
+    def __call__(self, sample: Sample) -> Mapping[str, float]:
         """See `Classifier`."""
-        logits = (features(audio) - self.mean) / self.scale @ self.weight + self.bias
+        logits = (features(sample.audio) - self.mean) / self.scale @ self.weight + self.bias
         chances = np.exp(logits - logits.max())
         chances /= chances.sum()
         return dict(zip(self.styles, chances.tolist(), strict=True))

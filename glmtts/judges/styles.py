@@ -1,10 +1,10 @@
-"""Which manner somebody speaks in, told from a few curves alone. Read `StyleNet`, then the judges.
+"""Which manner somebody speaks in, told from statistics of a few curves. Read `StyleNet` first.
 
-Two judges that share nothing but their architecture, so that one can reward and the other examine:
+Two judges that share nothing but their form, so that one can reward and the other examine:
 
 | | `by_tokens` | `by_sound` |
 |---|---|---|
-| hears | the pitch that speech tokens tell, when a phoneme begins | F0 by WORLD, loudness |
+| hears | pitch, voicing and phonemes that speech tokens tell | F0 by WORLD, loudness, tempo |
 | learnt from | one half of the speakers | the other half |
 | for | the reward of GRPO (no sound is made) | evaluation |
 
@@ -16,33 +16,35 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from glmtts import checkpoint, hub
-from glmtts.audio import Audio, AudioSpec
+from glmtts.audio import AudioSpec
 from glmtts.data.manifest import timbres
 from glmtts.data.pitch import track_pitch
 from glmtts.errors import BadAudio, BadInput
+from glmtts.judges.base import Sample
 from glmtts.judges.emotion import Emotion
+from glmtts.judges.prosody import SECONDS_OF_SILENCE, expected_seconds
+from glmtts.judges.words import STYLE_TAG
 from glmtts.proofreader import Proofreader
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
 from glmtts.text.styles import NEUTRAL, STYLES
 
 Hears = Literal["tokens", "sound"]
-CURVES: dict[Hears, int] = {"tokens": 3, "sound": 3}
-"""Curves of each judge: pitch, voicing, and what is said (tokens) or how loud (sound)."""
+RATE, HOP = AudioSpec().sample_rate, AudioSpec().hop_length
 ASSETS = Path(__file__).parent.parent / "assets" / "judges"
-LEAST_VOICED = 10
-"""Voiced frames (0.2 s) below which there is no pitch to judge."""
+LEAST_VOICED = 20
+"""Voiced frames (0.4 s) below which a manner cannot be told."""
 LOUDNESS_DB = 40.0
 """Range of the loudness that is looked at, below the loud parts of a clip."""
+STATISTICS = 17
+"""Of `statistics`."""
 
 
 @dataclass(frozen=True)
@@ -50,23 +52,20 @@ class StyleConfig:
     """Of a `StyleNet`.
 
     Attributes:
-        hears: Which curves it reads.
+        hears: What its statistics are of.
         about: What it was taught with, for reports.
         styles: What it tells apart.
-        width: Channels.
+        width: Hidden units.
     """
 
     hears: Hears
     about: str = ""
     styles: tuple[str, ...] = (NEUTRAL, *STYLES)
-    width: int = 32
+    width: int = 16
 
 
 class StyleNet(nn.Module):
-    """Curves of a clip -> a score for each style: convolutions, then statistics over time.
-
-    Statistics are over the whole clip and over its last third, where questions rise.
-    """
+    """`statistics` of a clip -> a score for each style: standardised, one hidden layer."""
 
     config_type: ClassVar[type[StyleConfig]] = StyleConfig
 
@@ -74,87 +73,106 @@ class StyleNet(nn.Module):
         """Build with random weights."""
         super().__init__()
         self.config = config
-        width = config.width
-        sizes = [CURVES[config.hears] + 1, width, width, width]
-        self.layers = nn.ModuleList(
-            nn.Conv1d(a, b, 5, padding=2 * 2**i, dilation=2**i)
-            for i, (a, b) in enumerate(pairwise(sizes))
-        )
-        self.dropout = nn.Dropout(0.2)
-        self.out = nn.Linear(3 * width, len(config.styles))
+        self.register_buffer("mean", torch.zeros(STATISTICS))
+        self.register_buffer("scale", torch.ones(STATISTICS))
+        self.mean: Tensor
+        self.scale: Tensor
+        self.hidden = nn.Linear(STATISTICS, config.width)
+        self.out = nn.Linear(config.width, len(config.styles))
 
-    def forward(self, curves: Tensor, lengths: Tensor) -> Tensor:
-        """Logits of padded clips: (B, F, curves), (B,) -> (B, styles)."""
-        frames = torch.arange(curves.shape[1], device=curves.device)
-        place = (frames / (lengths[:, None] - 1).clamp(min=1)).clamp(max=1.0)  # (B, F), 0 to 1
-        inside = (frames < lengths[:, None]).to(curves.dtype)[:, None]  # (B, 1, F)
-        x = torch.cat([curves, place[..., None]], dim=-1).transpose(1, 2)  # (B, curves + 1, F)
-        for layer in self.layers:
-            x = F.gelu(layer(x)) * inside
-        late = inside * (place > 2 / 3)[:, None]
-        mean = x.sum(-1) / inside.sum(-1).clamp(min=1.0)  # (B, width)
-        spread = ((x - mean[..., None]) * inside).square().sum(-1) / inside.sum(-1).clamp(min=1.0)
-        end = (x * late).sum(-1) / late.sum(-1).clamp(min=1.0)
-        told = torch.cat([mean, (spread + 1e-4).sqrt(), end], dim=-1)
-        return self.out(self.dropout(told))
+    def forward(self, statistics: Tensor) -> Tensor:
+        """Logits: (B, STATISTICS) -> (B, styles)."""
+        return self.out(torch.tanh(self.hidden((statistics - self.mean) / self.scale)))
 
     @torch.inference_mode()
-    def chances(self, curves: Tensor) -> dict[str, float]:
-        """The probability of each style for one clip: (F, curves)."""
-        logits = self(curves[None], torch.tensor([len(curves)], device=curves.device))[0]
-        return dict(zip(self.config.styles, logits.float().softmax(-1).tolist(), strict=True))
+    def chances(self, statistics: Tensor) -> dict[str, float]:
+        """The probability of each style for one clip: (STATISTICS,)."""
+        found = self(statistics[None])[0].softmax(-1).tolist()
+        return dict(zip(self.config.styles, found, strict=True))
 
 
-# ----- the curves ---------------------------------------------------------------------------------
+# ----- what it is told from -----------------------------------------------------------------------
 
 
-def curves_of_tokens(proofreader: Proofreader, tokens: Sequence[int]) -> Tensor:
-    """Pitch, voicing and speaking that (S,) speech tokens tell, two frames each: (2 S, 3).
+def statistics_of_tokens(
+    proofreader: Proofreader, tokens: Sequence[int], narrowed: float = 1.0
+) -> Tensor:
+    """(STATISTICS,) of the melody that (S,) speech tokens tell; see `statistics`.
 
     Raises:
         BadAudio: hardly anything is voiced.
     """
-    pitch, voiced, speaking = proofreader.melody(tokens)
-    return _curves(pitch / np.log(2.0), voiced, speaking)
+    pitch, voiced, begins = proofreader.melody(tokens)
+    semitones = pitch.double().numpy() * (12.0 / np.log(2.0)) * narrowed
+    spoken = begins.double().numpy()
+    return statistics(semitones, voiced.numpy() > 0.5, spoken, tempo=np.log(spoken.mean() + 0.01))
 
 
-def curves_of_sound(f0: np.ndarray, samples: np.ndarray, hop_length: int) -> Tensor:
-    """F0, voicing and loudness of a sound: (F, 3).
+def statistics_of_sound(
+    f0: np.ndarray, samples: np.ndarray, hop_length: int, text: str, narrowed: float = 1.0
+) -> Tensor:
+    """(STATISTICS,) of a sound; see `statistics`.
 
     Args:
         f0: (F,) in Hz, 0 unvoiced, as `track_pitch` gives it.
         samples: (N,) float samples.
         hop_length: Samples a frame.
+        text: What is said, for the tempo.
+        narrowed: Factor on the deviations of pitch.
 
     Raises:
         BadAudio: hardly anything is voiced.
     """
     frames = min(len(f0), len(samples) // hop_length)
-    f0 = f0[:frames].astype(np.float32)
+    f0 = f0[:frames].astype(np.float64)
     power = np.square(samples[: frames * hop_length].reshape(frames, hop_length)).mean(axis=1)
     level = 10.0 * np.log10(power + 1e-10)
-    loud = np.percentile(level, 95) if frames else 0.0
-    loudness = 1.0 + np.clip(level - loud, -LOUDNESS_DB, 0.0) / LOUDNESS_DB
-    octaves = np.log2(np.maximum(f0, 40.0))
-    return _curves(*(torch.from_numpy(c) for c in (octaves, np.float32(f0 > 0), loudness)))
+    loudness = np.clip(level - level.max(initial=-100.0), -LOUDNESS_DB, 0.0) / LOUDNESS_DB
+    voiced = f0 > 0
+    spoken = np.flatnonzero(voiced)
+    seconds = (spoken[-1] - spoken[0] + 1) * hop_length / RATE if len(spoken) else 1.0
+    usual = max(0.1, expected_seconds(STYLE_TAG.sub("", text)) - SECONDS_OF_SILENCE)
+    semitones = 12.0 * np.log2(np.maximum(f0, 40.0)) * narrowed
+    return statistics(semitones, voiced, loudness, tempo=np.log(usual / seconds))
 
 
-def _curves(octaves: Tensor, voiced: Tensor, third: Tensor) -> Tensor:
-    """Curves as `StyleNet` reads them: pitch in half octaves from its median, 0 where unvoiced.
+def statistics(pitch: np.ndarray, voiced: np.ndarray, third: np.ndarray, tempo: float) -> Tensor:
+    """What a manner is told from: (STATISTICS,).
 
-    Whose voice it is does not matter, nor how high it is: tokens do not tell that. Silence at both
-    ends is cut off.
+    Whose voice it is does not matter, nor how high it is: speech tokens do not tell that.
+
+    Args:
+        pitch: (F,) in semitones, from anything.
+        voiced: (F,) where it means something.
+        third: (F,) loudness, or how much a phoneme begins.
+        tempo: Logarithm of the tempo.
 
     Raises:
         BadAudio: hardly anything is voiced.
     """
-    sung = voiced > 0.5
-    if int(sung.sum()) < LEAST_VOICED:
+    where = np.flatnonzero(voiced)
+    if len(where) < LEAST_VOICED:
         raise BadAudio("Hardly anything is voiced: its manner cannot be told.")
-    pitch = ((octaves - octaves[sung].median()) * 2.0).clamp(-2.0, 2.0) * voiced
-    spoken = sung.nonzero()[:, 0]
-    kept = slice(max(0, int(spoken[0]) - 5), int(spoken[-1]) + 6)
-    return torch.stack([pitch, voiced, third], dim=-1)[kept].float()
+    sung = pitch[where] - np.median(pitch[where])
+    place = (where - where[0]) / (where[-1] - where[0])
+    tenth = max(3, len(sung) // 10)
+    body, last = sung[place < 0.6], place > 0.6
+    slope, middle = np.polyfit(place, sung, 1)
+    inside = third[where[0] : where[-1] + 1]
+    half = len(inside) // 2
+    told = [
+        sung.std(), *np.percentile(sung, [5, 95]),
+        sung[: 2 * tenth].mean(), sung[-2 * tenth :].mean() - body.mean(),
+        sung[-tenth:].mean() - body.mean(), sung[-3 * tenth :].max(),
+        slope, (sung - slope * place - middle).std(), _slope(place[~last], sung[~last]),
+        _slope(place[last], sung[last]), np.abs(np.diff(sung)).mean(), len(where) / len(inside),
+        inside.mean(), inside.std(), inside[half:].mean() - inside[:half].mean(), tempo,
+    ]  # fmt: skip
+    return torch.tensor(np.asarray(told, np.float32))
+
+
+def _slope(place: np.ndarray, value: np.ndarray) -> float:
+    return float(np.polyfit(place, value, 1)[0]) if np.ptp(place) > 0.02 else 0.0
 
 
 # ----- the judges ---------------------------------------------------------------------------------
@@ -181,10 +199,10 @@ class TokenStyles:
         self.version = f"style net on speech tokens; {net.config.about}"
         self.styles: Sequence[str] = net.config.styles
 
-    def __call__(self, audio: Audio) -> Mapping[str, float]:
+    def __call__(self, sample: Sample) -> Mapping[str, float]:
         """See `glmtts.judges.emotion.Classifier`."""
         assert self._tokenizer is not None, "this classifier was made for tokens alone"
-        return self.of_tokens(self._tokenizer.encode(audio))
+        return self.of_tokens(self._tokenizer.encode(sample.audio))
 
     def of_tokens(self, tokens: Sequence[int]) -> Mapping[str, float]:
         """The probability of each style of (S,) speech tokens.
@@ -192,7 +210,7 @@ class TokenStyles:
         Raises:
             BadAudio: hardly anything is voiced.
         """
-        return self._net.chances(curves_of_tokens(self._proofreader, tokens))
+        return self._net.chances(statistics_of_tokens(self._proofreader, tokens))
 
 
 class SoundStyles:
@@ -204,16 +222,15 @@ class SoundStyles:
         Raises:
             BadInput: the net reads other curves.
         """
-        self._net, self._spec = _fit(net, "sound"), AudioSpec()
-        self.version = f"style net on F0 and loudness; {net.config.about}"
+        self._net = _fit(net, "sound")
+        self.version = f"style net on F0, loudness and tempo; {net.config.about}"
         self.styles: Sequence[str] = net.config.styles
 
-    def __call__(self, audio: Audio) -> Mapping[str, float]:
+    def __call__(self, sample: Sample) -> Mapping[str, float]:
         """See `glmtts.judges.emotion.Classifier`."""
-        spec = self._spec
-        samples = audio.resampled(spec.sample_rate).samples.float().cpu().numpy()
-        f0 = track_pitch(samples, spec.sample_rate, spec.hop_length)
-        return self._net.chances(curves_of_sound(f0, samples, spec.hop_length))
+        samples = sample.audio.resampled(RATE).samples.float().cpu().numpy()
+        f0 = track_pitch(samples, RATE, HOP)
+        return self._net.chances(statistics_of_sound(f0, samples, HOP, sample.text))
 
 
 def _fit(net: StyleNet, hears: Hears) -> StyleNet:
@@ -245,7 +262,7 @@ def by_tokens(folder: str = "") -> Emotion:
 
 
 def by_sound(folder: str = "") -> Emotion:
-    """`Emotion` by F0 and loudness.
+    """`Emotion` by F0, loudness and tempo.
 
     Raises:
         CheckpointError: the folder is no judge.

@@ -1,4 +1,4 @@
-"""Teach a small net to tell styles from curves (`glmtts.judges.styles`). Read main first.
+"""Teach a small net to tell styles from prosody (`glmtts.judges.styles`). Read main first.
 
 Two are needed: one that GRPO pays with (`hears tokens`, side 0 of the speakers) and one that judges
 what came of it (`hears sound`, side 1). They share no speaker and no kind of curve.
@@ -15,25 +15,24 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from glmtts import checkpoint, hub
-from glmtts.audio import AudioSpec
 from glmtts.data.files import write_json
 from glmtts.data.shards import Corpus
 from glmtts.errors import BadAudio
 from glmtts.judges.styles import (
+    HOP,
     StyleConfig,
     StyleNet,
-    curves_of_sound,
-    curves_of_tokens,
     side_of,
+    statistics_of_sound,
+    statistics_of_tokens,
 )
 from glmtts.proofreader import Proofreader
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
 from glmtts.text.styles import LAUGHTER, NEUTRAL, style_of
-from glmtts.train.common import adamw, require, set_lr, setup, warmup_cosine
+from glmtts.train.common import require
 
 
 @dataclass
@@ -50,22 +49,18 @@ class Config:
     side: int = 0
     """Which half of the speakers it learns from: 0 or 1; another judge takes the other."""
     out: Path = Path("runs/style_judge")
-    """Where the judge goes; a run that is there is resumed."""
+    """Where the judge goes, and its confusions."""
     model: str = "glmtts-nano"
     """Whose tokenizer made the tokens."""
-    width: int = 32
-    """Channels of the net."""
-    steps: int = 1_200
-    batch: int = 32
-    lr: float = 3e-3
-    warmup: int = 50
-    weight_decay: float = 0.05
-    narrowest: float = 0.7
-    """Pitch is narrowed by chance, down to this factor: less of it is left behind a flow."""
-    noise: float = 0.05
-    """Noise on curves, of half an octave."""
-    save_every: int = 400
-    log_every: int = 100
+    width: int = 16
+    """Hidden units of the net."""
+    steps: int = 80
+    """Iterations of L-BFGS over all clips."""
+    weight_decay: float = 0.003
+    """Weight of the squared weights."""
+    narrowed: float = 1.0
+    """Each clip is learnt a second time with its pitch narrowed by this factor: less of it is left
+    behind a flow. 1: only as it is."""
     seed: int = 0
     threads: int = 0
     """CPU threads; 0 leaves the default."""
@@ -73,61 +68,70 @@ class Config:
     def __post_init__(self) -> None:
         """Refuse what makes no judge."""
         require(self.side in (0, 1), f"side is 0 or 1, got {self.side}.")
-        require(self.steps > 0 and self.batch > 0, "steps and batch must be positive.")
+        require(self.steps > 0 and self.width > 0, "steps and width must be positive.")
+        require(0.2 <= self.narrowed <= 1.0, f"narrowed is 0.2 to 1, got {self.narrowed}.")
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Curves and what they are: (F, curves) each, and the number of a style."""
+    """(N, STATISTICS) of N clips, and (N,) numbers of their styles."""
 
-    curves: Sequence[Tensor]
-    styles: Sequence[int]
+    told: Tensor
+    styles: Tensor
 
 
 def main(config: Config) -> None:
-    """Train, and leave the judge in `out/judge` with its confusions on `valid` beside it."""
-    run = setup(
-        config, config.out, config.seed, device="cpu", amp=False, threads=config.threads
-    )  # fmt: skip
-    proofreader = reader_of(config.model) if config.hears == "tokens" else None
-    plain = StyleConfig(config.hears)
-    train = clips_of(Corpus(config.data), plain, proofreader, config.side)
-    valid = clips_of(Corpus(config.valid), plain, proofreader, None)
-    counts = {name: list(train.styles).count(i) for i, name in enumerate(plain.styles)}
+    """Train, and leave the judge in `out/judge` with its confusions on `valid` beside it.
+
+    Seconds of work once the clips are read, so an interrupted run begins again.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    reader = reader_of(config.model) if config.hears == "tokens" else None
+    names = StyleConfig(config.hears).styles
+    train = clips_of(Corpus(config.data), names, reader, config.side)
+    if config.narrowed < 1.0:
+        more = clips_of(Corpus(config.data), names, reader, config.side, config.narrowed)
+        train = Clips(torch.cat([train.told, more.told]), torch.cat([train.styles, more.styles]))
+    other = clips_of(Corpus(config.data), names, reader, 1 - config.side)
+    valid = clips_of(Corpus(config.valid), names, reader, None)
+    counts = {name: int((train.styles == i).sum()) for i, name in enumerate(names)}
     require(min(counts.values()) > 0, f"Every style needs clips of side {config.side}: {counts}.")
-    about = f"side {config.side} of the speakers, {len(train.curves)} clips of rule-made styles"
+    print(f"statistics of side {config.side}: {counts}", flush=True)
+
+    about = f"side {config.side} of the speakers, {len(train.styles)} clips of rule-made styles"
     net = StyleNet(StyleConfig(config.hears, about, width=config.width))
-    optimizer = adamw(net, config.lr, config.weight_decay)
-    print(f"{sum(p.numel() for p in net.parameters())} parameters, clips: {counts}", flush=True)
+    fit(net, train, config)
 
-    stateful = {"net": net, "optimizer": optimizer}
-    start = run.resume(stateful)
-    losses: list[float] = []
-    net.train()
-    for step in run.steps(start, config.steps):
-        set_lr(optimizer, warmup_cosine(step, config.lr, config.warmup, config.steps))
-        curves, lengths, styles = batch_of(train, config)
-        loss = F.cross_entropy(net(curves, lengths), styles, label_smoothing=0.05)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+    checkpoint.save(net.eval(), config.out / "judge")
+    report: dict[str, object] = {"styles": names}
+    for which, clips in (("the other half of the speakers", other), ("held-out speakers", valid)):
+        found = confusion(net, clips)
+        report[which] = found.numpy().tolist()
+        print(f"{which}\n{table(found, names)}\n")
+    write_json(config.out / "confusion.json", report)
 
-        losses.append(float(loss.detach()))
-        last = step + 1 == config.steps or run.stopping
-        if run.due(step, config.log_every) or last:
-            right = float(confusion(net, valid).diag().sum()) / max(1, len(valid.curves))
-            run.log(step, loss=float(np.mean(losses)), valid_right=right)
-            losses.clear()
-        if run.due(step, config.save_every) or last:
-            run.save(step, net, stateful, config)
 
-    found = confusion(net.eval(), valid)
-    checkpoint.save(net, config.out / "judge")
-    cells = found.numpy().tolist()
-    names = net.config.styles
-    write_json(config.out / "confusion.json", {"styles": names, "asked_rows_heard_columns": cells})
-    print(table(found, net.config.styles))
-    run.finish()
+def fit(net: StyleNet, clips: Clips, config: Config) -> None:
+    """Cross-entropy with every style of the same weight, and decay, by L-BFGS."""
+    net.mean.copy_(clips.told.mean(0))
+    net.scale.copy_(clips.told.std(0).clamp(min=1e-3))
+    weight = 1.0 / torch.bincount(clips.styles, minlength=len(net.config.styles)).clamp(min=1)
+    weight = (weight / weight.mean()).float()
+    optimizer = torch.optim.LBFGS(
+        net.parameters(), max_iter=config.steps, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        wrong = F.cross_entropy(net(clips.told), clips.styles, weight)
+        squares = net.hidden.weight.square().sum() + net.out.weight.square().sum()
+        value = wrong + config.weight_decay * squares
+        value.backward()
+        return value
+
+    optimizer.step(loss)  # pyright: ignore[reportArgumentType]
 
 
 def reader_of(model: str) -> Proofreader:
@@ -142,56 +146,46 @@ def reader_of(model: str) -> Proofreader:
 
 
 def clips_of(
-    corpus: Corpus, config: StyleConfig, proofreader: Proofreader | None, side: int | None
+    corpus: Corpus,
+    names: Sequence[str],
+    reader: Proofreader | None,
+    side: int | None,
+    narrowed: float = 1.0,
 ) -> Clips:
-    """The clips of one side of the speakers (None: of all) that have a pitch.
+    """The clips of one side of the speakers (None: of all) whose manner can be told.
 
     Raises:
-        BadInput: the shards lack an array that is needed.
+        BadInput: the shards lack an array that is needed, or hold no such clip.
     """
-    spec = AudioSpec()
-    curves: list[Tensor] = []
+    told: list[Tensor] = []
     styles: list[int] = []
-    for index, clip in enumerate(tqdm(corpus.clips, desc="curves", unit="clip", leave=False)):
+    for index, clip in enumerate(tqdm(corpus.clips, desc="clips", unit="clip", mininterval=2.0)):
         style = style_of(clip.units) or NEUTRAL
         if style == LAUGHTER or (side is not None and side_of(clip.speaker) != side):
             continue
         try:
-            if proofreader is not None:
-                one = curves_of_tokens(proofreader, corpus.array("tokens", index).tolist())
+            if reader is not None:
+                tokens = [int(token) for token in corpus.array("tokens", index)]
+                one = statistics_of_tokens(reader, tokens, narrowed)
             else:
                 samples = corpus.array("audio", index).astype(np.float32) / 32768.0
-                one = curves_of_sound(corpus.array("f0", index), samples, spec.hop_length)
+                f0 = corpus.array("f0", index)
+                one = statistics_of_sound(f0, samples, HOP, clip.text, narrowed)
         except BadAudio:
             continue
-        curves.append(one)
-        styles.append(config.styles.index(style))
-    return Clips(curves, styles)
-
-
-def batch_of(clips: Clips, config: Config) -> tuple[Tensor, Tensor, Tensor]:
-    """As many clips of each style, by lot, each somewhat narrowed and blurred."""
-    of_style = [np.flatnonzero(np.equal(clips.styles, n)) for n in sorted(set(clips.styles))]
-    rows = [int(np.random.choice(of_style[i % len(of_style)])) for i in range(config.batch)]
-    curves = pad_sequence([clips.curves[row] for row in rows], batch_first=True).clone()
-    lengths = torch.tensor([len(clips.curves[row]) for row in rows])
-    inside = torch.arange(curves.shape[1]) < lengths[:, None]
-    curves[..., 0] *= torch.empty(len(rows), 1).uniform_(config.narrowest, 1.1)
-    curves += config.noise * torch.randn_like(curves) * inside[..., None]
-    return curves, lengths, torch.tensor([clips.styles[row] for row in rows])
+        told.append(one)
+        styles.append(names.index(style))
+    require(bool(told), "The shards hold no clip that can be learnt from.")
+    return Clips(torch.stack(told), torch.tensor(styles))
 
 
 @torch.inference_mode()
 def confusion(net: StyleNet, clips: Clips) -> Tensor:
     """(styles, styles) counts: what a clip is in rows, what is heard in columns."""
-    training = net.training
-    net.eval()
     count = len(net.config.styles)
     found = torch.zeros(count, count, dtype=torch.long)
-    for one, style in zip(clips.curves, clips.styles, strict=True):
-        found[style, int(net(one[None], torch.tensor([len(one)])).argmax())] += 1
-    net.train(training)
-    return found
+    ones = torch.ones(len(clips.styles), dtype=torch.long)
+    return found.index_put((clips.styles, net(clips.told).argmax(-1)), ones, accumulate=True)
 
 
 def table(found: Tensor, styles: Sequence[str]) -> str:

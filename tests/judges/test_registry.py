@@ -10,6 +10,7 @@ import pytest
 
 from glmtts.errors import BadInput, MissingExtra, MissingPackage, MissingWeights
 from glmtts.judges import needs
+from glmtts.judges.base import Sample
 from glmtts.judges.ears import PARAFORMER, WHISPER_LARGE, Paraformer
 from glmtts.judges.emotion import LABELS, Emotion2Vec, StyleHead
 from glmtts.judges.registry import SLOTS, make, wanted
@@ -88,7 +89,7 @@ def test_the_official_judges_of_mandarin_and_emotion_run_through_funasr(funasr: 
     assert Paraformer(funasr).hear(buzz(1.0), "zh") == "今天天气很好"
     with pytest.raises(BadInput, match="hears Mandarin"):
         Paraformer(funasr).hear(buzz(1.0), "en")
-    chances = Emotion2Vec(funasr)(buzz(1.0))
+    chances = Emotion2Vec(funasr)(Sample(buzz(1.0), "x", "en"))
     assert max(chances, key=lambda style: chances[style]) == "happy"
     assert tuple(chances) == LABELS
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from glmtts import checkpoint
-from glmtts.judges.styles import StyleConfig, StyleNet, curves_of_tokens
+from glmtts.judges.styles import StyleConfig, StyleNet, statistics_of_tokens
 from glmtts.lm import TextToSpeechTokens
 from glmtts.recipes import recipe
 from glmtts.rewards.base import Failed, Score
@@ -67,7 +67,7 @@ def test_a_style_is_judged_by_tokens_and_no_sound_is_made(
     tokens = tuple(int(n) for n in torch.arange(40) % 32)
     assert synthesizer.proofreader is not None
     net = checkpoint.load(StyleNet, home / "judge")
-    chances = net.chances(curves_of_tokens(synthesizer.proofreader, tokens))
+    chances = net.chances(statistics_of_tokens(synthesizer.proofreader, tokens))
     for style in (*STYLES, None):
         (found,) = score([Answer(replace(case, style=style), tokens, "stop")])
         verdict = found["emotion"]
