@@ -40,7 +40,7 @@ from glmtts.text.lexicon import Lexicon
 from glmtts.text.normalize import normalise
 from glmtts.text.pieces import whole_sentences
 from glmtts.text.readings import is_mandarin
-from glmtts.text.styles import NEUTRAL, STYLES, laugh_places
+from glmtts.text.styles import LAUGHTER, NEUTRAL, STYLES, laugh_places, laughs
 from glmtts.text.tokenizer import TextTokenizer
 from glmtts.text.written import as_written
 from glmtts.vocoder import Vocoder
@@ -158,6 +158,8 @@ class Manifest:
             never learnt to go on from one so long; speaker vector and flow still carry the voice.
         foreign_prompts: Whether the language model hears a voice's clip when it is in another
             language than the sentence. A model that never learnt that speaks better without.
+        laughing_prompts: Whether it hears one before a sentence with a laugh. A model that has
+            heard few laughs goes on as the clip does, and nobody laughs.
         sentence_length: Longest sentence spoken at once, in Hanzi (a Latin letter counts 0.3).
         top_p: Nucleus of the language model unless asked otherwise (official 0.8).
         candidates: Utterances drawn for each sentence, the best-read one is spoken.
@@ -177,6 +179,7 @@ class Manifest:
     history_tokens: int = 750
     prompt_tokens: int = 750
     foreign_prompts: bool = True
+    laughing_prompts: bool = True
     sentence_length: int = 60
     top_p: float = 0.8
     candidates: int = 1
@@ -637,6 +640,8 @@ class Synthesizer:
         foreign = foreign and (voice.language == "zh") != is_mandarin(sentence)
         length = sum(len(turn.speech_tokens) for turn in prompt.turns[: prompt.own])
         unfit = foreign and not self.manifest.foreign_prompts
+        if not self.manifest.laughing_prompts and LAUGHTER in self.lm.config.styles:
+            unfit = unfit or bool(laughs(sentence))
         return Prompt() if unfit or length > self.manifest.prompt_tokens else prompt
 
 
