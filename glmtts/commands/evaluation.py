@@ -49,6 +49,8 @@ def run(
     """
     task = TASKS[name]
     said = spread(read_cases(task, cases, subset), limit)
+    if task.styled:  # the limit is one of texts: every text is said in every style
+        said = lists.in_every_style(said)
     if audio is not None and len(seeds) > 1:
         raise BadInput(
             "A folder holds one sound a case: give no more than one --seed with --audio."
@@ -78,8 +80,6 @@ def read_cases(task: Task, path: Path | None, subset: str) -> list[Case]:
     Raises:
         BadInput: it cannot be read, or none is given and none is built in.
     """
-    if task.styled:
-        return lists.in_every_style(lists.own(path) if path else lists.builtin(task.name))
     if path is None:
         return lists.builtin(task.name)
     if task.name == "seed-tts":

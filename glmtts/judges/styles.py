@@ -157,14 +157,16 @@ def statistics(pitch: np.ndarray, voiced: np.ndarray, third: np.ndarray, tempo: 
     place = (where - where[0]) / (where[-1] - where[0])
     tenth = max(3, len(sung) // 10)
     body, last = sung[place < 0.6], place > 0.6
-    slope, middle = np.polyfit(place, sung, 1)
+    slope = _slope(place, sung)
+    level = sung - slope * place
     inside = third[where[0] : where[-1] + 1]
     half = len(inside) // 2
-    told = [
-        sung.std(), *np.percentile(sung, [5, 95]),
+    low, high = (float(bound) for bound in np.percentile(sung, [5, 95]))
+    told: list[float] = [
+        sung.std(), low, high,
         sung[: 2 * tenth].mean(), sung[-2 * tenth :].mean() - body.mean(),
         sung[-tenth:].mean() - body.mean(), sung[-3 * tenth :].max(),
-        slope, (sung - slope * place - middle).std(), _slope(place[~last], sung[~last]),
+        slope, level.std(), _slope(place[~last], sung[~last]),
         _slope(place[last], sung[last]), np.abs(np.diff(sung)).mean(), len(where) / len(inside),
         inside.mean(), inside.std(), inside[half:].mean() - inside[:half].mean(), tempo,
     ]  # fmt: skip

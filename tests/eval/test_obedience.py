@@ -96,3 +96,24 @@ def test_a_model_without_tags_says_so(tmp_path: Path) -> None:
     speaker = Speaker(str(tiny), tmp_path / "audio", device="cpu", styled=True)
     with pytest.raises(BadInput, match="it knows none"):
         evaluate(plan, speaker, make=lambda wanted: Errors())
+
+
+def test_a_limit_is_one_of_texts_and_keeps_all_styles_and_languages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from glmtts.commands import evaluation
+
+    def speaker(model: str, folder: Path, **more: Any) -> Speaker:
+        return Speaker("fake", folder, styled=more["styled"], synthesizer=FakeSynthesizer())
+
+    monkeypatch.setattr(evaluation, "Speaker", speaker)
+    found, shown = evaluation.run(
+        "tags", cases=None, out=tmp_path, model="fake", audio=None, judges=("pace",), only=True,
+        official=False, subset="", seeds=(), limit=2, voice="", workers=0, players=0, device="cpu",
+    )  # fmt: skip
+    assert found["cases"] == 10
+    groups = found["metrics"]["seconds"]["groups"]
+    assert {name: one["n"] for name, one in groups.items()} == {
+        "en": 5, "zh": 5, "neutral": 2, "happy": 2, "sad": 2, "angry": 2, "surprised": 2,
+    }  # fmt: skip
+    assert "asked" not in shown, "no judge of styles was there"
