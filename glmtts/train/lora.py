@@ -15,8 +15,12 @@ from glmtts.errors import BadInput, MissingExtra
 
 LM_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 EMBEDDING = "embed_tokens"
-FLOW_LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.ff.0.0", "ff.ff.2")
-"""The linear layers of attention and feed-forward; the end of their names."""
+FLOW_LAYERS = (
+    "to_q", "to_k", "to_v", "to_out.0", "ff.ff.0.0", "ff.ff.2",
+    "pwconv1", "pwconv2", "upsample", "text_emb_layer.speaker", "coarse",
+)  # fmt: skip
+"""The linear layers of attention and feed-forward, and those of the token branch, which makes the
+coarse mel and with it most of the timbre; the end of their names."""
 
 
 def parsed_budget(text: str) -> float:

@@ -51,25 +51,27 @@ class Config:
     """Everything learns, no adapters: as a comparison, or for much data."""
     steps: int = 400
     """Steps of the language model at most."""
-    flow_steps: int = 400
-    """Steps of the flow at most."""
+    flow_steps: int = 60
+    """Steps of the flow at most; these do for nano and 15 minutes, see docs/voice.md."""
+    coarse_steps: int = 40
+    """Of these the first so many train only what makes the coarse mel, for a tenth of the work."""
     rows: int = 4
     """Rows of a batch of the language model."""
     row_length: int = 640
     """Positions of a row: longer clips are left out (20 s are 500 tokens and their text)."""
-    frames_per_batch: int = 3_000
+    frames_per_batch: int = 2_000
     """Frames of a batch of the flow."""
     lr: float = 0.0
-    """Peak learning rate; 0: 1e-3 with adapters, 1e-4 with everything."""
+    """Peak learning rate; 0: adapters 1e-3 (flow 2e-3), everything 1e-4 (flow 3e-4)."""
     warmup: int = 20
     clip: float = 1.0
     """Largest norm of the gradient."""
     weight_decay: float = 0.01
     prompt_share: float = 0.5
     """Share of sequences that begin with another clip of the speaker, as when the voice speaks."""
-    valid_every: int = 25
+    valid_every: int = 20
     """Steps between validations; the best state by loss or judge is kept."""
-    valid_batches: int = 4
+    valid_batches: int = 3
     patience: int = 4
     """Validations that neither loss nor judge finds better before the training ends."""
     judge_sentences: int = 6
@@ -218,8 +220,10 @@ def flow_model(
         share = parsed_budget(config.flow_budget)
         trained = Trained.adapter_of("flow", model, folder / "flow", FLOW_LAYERS, share)
 
+    coarse_steps = 0 if config.full or not model.config.network.coarse_mel else config.coarse_steps
+
     def loss(step: int) -> dict[str, Tensor]:
-        found: FlowLosses = model(batches(step).to(run.device))
+        found: FlowLosses = model(batches(step).to(run.device), step < coarse_steps)
         return {"loss": found.total, "flow": found.flow, "coarse": found.coarse}
 
     @torch.no_grad()

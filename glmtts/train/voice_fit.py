@@ -17,6 +17,8 @@ Loss = Callable[[int], dict[str, Tensor]]
 """The losses of the batch of a step; "loss" is minimised."""
 Listen = Callable[[], Verdict]
 """What a judge hears of the present state."""
+PEAKS = {"lm": (1e-3, 1e-4), "flow": (2e-3, 3e-4)}
+"""Learning rates of adapters, of everything; those of the flow were measured, see docs/voice.md."""
 AUDIBLE = 0.002
 """By how much a judge's score must be higher to count as better."""
 
@@ -69,7 +71,7 @@ def fit(
 ) -> "Best":
     """Train one component until it stops getting better; it is left in its best state by loss."""
     steps = config.steps if trained.name == "lm" else config.flow_steps
-    peak = config.lr or (1e-4 if config.full else 1e-3)
+    peak = config.lr or PEAKS[trained.name][config.full]
     optimizer = adamw(trained.model, peak, config.weight_decay)
     best = Best(trained)
     part = Run(

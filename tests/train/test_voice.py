@@ -156,6 +156,16 @@ def test_full_fine_tuning_leaves_components(home: Path, tmp_path: Path) -> None:
     checkpoint.load(TextToSpeechTokens, folder / "lm")
 
 
+def test_the_flow_first_learns_what_makes_the_coarse_mel(home: Path, tmp_path: Path) -> None:
+    stage.main(config(home, tmp_path / "run", budget="0%", flow_steps=4, coarse_steps=4))
+    parts = adapters.load(tmp_path / "run" / "voice" / "flow").parts
+    changed = {name for name, part in parts.items() if bool(part.up.any())}
+    assert any(name.endswith("coarse") for name in changed)
+    assert any("text_emb_layer" in name for name in changed)
+    assert not any("transformer_blocks" in name for name in changed)
+    assert any("transformer_blocks" in name for name in parts)
+
+
 class Learner:
     """What `Best` needs of a component: one number that learns."""
 
