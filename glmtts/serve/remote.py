@@ -86,7 +86,7 @@ class Desk:
 
     def tokens(self, wanted: Wanted) -> "Iterator[int | End]":
         """See `Wire`."""
-        rng = _generator(wanted.state)
+        rng = generator_of(wanted.state)
         ticket = self.lm.generate(
             wanted.text_ids, wanted.prompt, wanted.sampling,
             rng=rng, judge=self._judge(wanted), marks=wanted.marks,
@@ -94,17 +94,17 @@ class Desk:
         try:
             yield from ticket
             assert ticket.finish_reason is not None
-            yield End(ticket.finish_reason, _state(rng))
+            yield End(ticket.finish_reason, state_of(rng))
         finally:
             ticket.close()
 
     def utterances(self, wanted: Wanted) -> tuple[list[Spoken], bytes]:
         """See `Wire`."""
-        own = _generator(wanted.state)
+        own = generator_of(wanted.state)
         done = self.lm.candidates(
             wanted.text_ids, wanted.prompt, wanted.sampling, own, self._judge(wanted), is_wanted
         )
-        return [Spoken(u.tokens, u.finish_reason, u.runaway) for u in done], _state(own)
+        return [Spoken(u.tokens, u.finish_reason, u.runaway) for u in done], state_of(own)
 
 
 class RemoteLM:
@@ -229,7 +229,7 @@ def _wanted(
     marks: Marks,
 ) -> Wanted:
     phonemes, laughs = (tuple(judge.phonemes), tuple(judge.laughs)) if judge else ((), ())
-    return Wanted(tuple(text_ids), prompt, sampling, _state(rng), phonemes, marks, laughs)
+    return Wanted(tuple(text_ids), prompt, sampling, state_of(rng), phonemes, marks, laughs)
 
 
 def _seeded(seed: int | None) -> torch.Generator:
@@ -241,7 +241,8 @@ def _seeded(seed: int | None) -> torch.Generator:
     return rng
 
 
-def _state(rng: torch.Generator) -> bytes:
+def state_of(rng: torch.Generator) -> bytes:
+    """The state of a generator, to be sent."""
     return rng.get_state().numpy().tobytes()
 
 
@@ -249,7 +250,8 @@ def _restore(rng: torch.Generator, state: bytes) -> None:
     rng.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
 
 
-def _generator(state: bytes) -> torch.Generator:
+def generator_of(state: bytes) -> torch.Generator:
+    """A generator in a state that was sent."""
     rng = torch.Generator()
     _restore(rng, state)
     return rng
