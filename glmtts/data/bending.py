@@ -43,7 +43,7 @@ def bend(samples: NDArray[np.float32], sample_rate: int, manner: Manner) -> NDAr
 
     f0 = manner.bend_pitch(torch.from_numpy(f0)).numpy()
     power = power * 10.0 ** (gain_db(power, manner)[:, None] / 10.0)
-    at = np.arange(0.0, len(f0) - 1, manner.tempo).round().astype(int)  # frames said twice or not
+    at: NDArray[np.int64] = np.arange(0.0, len(f0) - 1, manner.tempo).round().astype(np.int64)
     made: Any = kit.synthesize(
         *(np.ascontiguousarray(x[at]) for x in (f0, power, noise)), sample_rate, PERIOD_MS
     )

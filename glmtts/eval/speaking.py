@@ -103,7 +103,7 @@ class Speaker:
         Raises:
             GlmTtsError: the model or the voice is not there.
         """
-        components = components or {}
+        components = dict(components or {})
         self._about = {
             "model": model, "voice": voice, "paced": paced, "candidates": candidates,
             "styled": styled,

@@ -199,7 +199,7 @@ def processor() -> type[Any]:
 
         def new_req_logits_processor(self, params: Any) -> Ras | None:
             """The callable of a request."""
-            told = (params.extra_args or {}).get(ARGUMENT)
+            told: Any = (params.extra_args or {}).get(ARGUMENT)
             return None if told is None else Ras(told)
 
     return GlmTtsSampling
