@@ -43,7 +43,8 @@ def bend(samples: NDArray[np.float32], sample_rate: int, manner: Manner) -> NDAr
 
     f0 = manner.bend_pitch(torch.from_numpy(f0)).numpy()
     power = power * 10.0 ** (gain_db(power, manner)[:, None] / 10.0)
-    at: NDArray[np.int64] = np.arange(0.0, len(f0) - 1, manner.tempo).round().astype(np.int64)
+    # Frames that are said twice, or not at all.
+    at: list[int] = [round(i * manner.tempo) for i in range(int((len(f0) - 1) / manner.tempo))]
     made: Any = kit.synthesize(
         *(np.ascontiguousarray(x[at]) for x in (f0, power, noise)), sample_rate, PERIOD_MS
     )

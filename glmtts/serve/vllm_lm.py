@@ -199,8 +199,8 @@ def processor() -> type[Any]:
 
         def new_req_logits_processor(self, params: Any) -> Ras | None:
             """The callable of a request."""
-            told: Any = (params.extra_args or {}).get(ARGUMENT)
-            return None if told is None else Ras(told)
+            asked: dict[str, Any] = params.extra_args or {}
+            return Ras(asked[ARGUMENT]) if asked.get(ARGUMENT) is not None else None
 
     return GlmTtsSampling
 
