@@ -158,8 +158,8 @@ class Manifest:
             never learnt to go on from one so long; speaker vector and flow still carry the voice.
         foreign_prompts: Whether the language model hears a voice's clip when it is in another
             language than the sentence. A model that never learnt that speaks better without.
-        laughing_prompts: Whether it hears one before a sentence with a laugh. A model that has
-            heard few laughs goes on as the clip does, and nobody laughs.
+        tagged_prompts: Whether it hears one before a sentence with a style or a laugh. A model that
+            has heard few of them goes on as the clip does, whatever the tag says.
         sentence_length: Longest sentence spoken at once, in Hanzi (a Latin letter counts 0.3).
         top_p: Nucleus of the language model unless asked otherwise (official 0.8).
         candidates: Utterances drawn for each sentence, the best-read one is spoken.
@@ -179,7 +179,7 @@ class Manifest:
     history_tokens: int = 750
     prompt_tokens: int = 750
     foreign_prompts: bool = True
-    laughing_prompts: bool = True
+    tagged_prompts: bool = True
     sentence_length: int = 60
     top_p: float = 0.8
     candidates: int = 1
@@ -550,7 +550,7 @@ class Synthesizer:
                 count += 1
                 text_ids = reading.ids  #                                   sentence -> (T,)
                 prompt = prompt.before(len(text_ids), self.manifest.history_tokens)
-                heard = self.audible(prompt, voice, sentence.text)
+                heard = self.audible(prompt, voice, sentence.text, sentence.style)
                 tokens = self._tokens(reading, heard, options.sampling, pace, rng, wanted)
                 spoken: list[int] = []
                 with closing(tokens):
@@ -634,14 +634,30 @@ class Synthesizer:
         """Tokens behind a block that the flow must know before it speaks the block."""
         return self.flow.config.network.lookahead_tokens
 
-    def audible(self, prompt: Prompt, voice: Voice, sentence: str) -> Prompt:
-        """The prompt the language model is given for a sentence."""
+    def audible(
+        self,
+        prompt: Prompt,
+        voice: Voice,
+        sentence: str,
+        style: str | None = None,
+        learnt: Sequence[str] | None = None,
+    ) -> Prompt:
+        """The prompt the language model is given for a sentence.
+
+        Args:
+            prompt: What it could be given.
+            voice: Who speaks.
+            sentence: What is said.
+            style: How.
+            learnt: Tags that the language model obeys; None: those of this model.
+        """
         foreign = voice.language in ("zh", "en")
         foreign = foreign and (voice.language == "zh") != is_mandarin(sentence)
         length = sum(len(turn.speech_tokens) for turn in prompt.turns[: prompt.own])
         unfit = foreign and not self.manifest.foreign_prompts
-        if not self.manifest.laughing_prompts and LAUGHTER in self.lm.config.styles:
-            unfit = unfit or bool(laughs(sentence))
+        if not self.manifest.tagged_prompts:
+            learnt = self.lm.config.styles if learnt is None else learnt
+            unfit = unfit or style in learnt or (LAUGHTER in learnt and bool(laughs(sentence)))
         return Prompt() if unfit or length > self.manifest.prompt_tokens else prompt
 
 

@@ -149,13 +149,16 @@ def test_a_long_or_foreign_clip_is_kept_from_the_language_model(folder: Path) ->
     assert synth.audible(long, mei, "你好") == Prompt()
 
 
-def test_a_clip_may_be_kept_from_a_language_model_that_is_to_laugh(folder: Path) -> None:
+def test_a_clip_may_be_kept_from_a_language_model_that_is_to_speak_in_a_style(folder: Path) -> None:
     synth = Synthesizer.load(folder, device="cpu", voices=folder / "stored")
     mei = synth.voice("mei")
-    synth.manifest = replace(synth.manifest, laughing_prompts=False)
+    synth.manifest = replace(synth.manifest, tagged_prompts=False)
     assert synth.audible(mei.prompt, mei, "你好[laughter]") == mei.prompt  # it cannot laugh anyway
     synth.lm.config = replace(synth.lm.config, styles=("laughter",))
     assert synth.audible(mei.prompt, mei, "你好[laughter]") == Prompt()
+    assert synth.audible(mei.prompt, mei, "你好", "sad") == mei.prompt  # it has not learnt that
+    synth.lm.config = replace(synth.lm.config, styles=("laughter", "sad"))
+    assert synth.audible(mei.prompt, mei, "你好", "sad") == Prompt()
     assert synth.audible(mei.prompt, mei, "你好") == mei.prompt
 
 

@@ -109,7 +109,7 @@ def assemble(
     }
     model = Manifest(
         FORMAT, name, "Apache-2.0", loaded["vocoder"].config.spec,
-        history_tokens=0, foreign_prompts=False, laughing_prompts=False, prompt_tokens=250,
+        history_tokens=0, foreign_prompts=False, tagged_prompts=False, prompt_tokens=250,
         sentence_length=32,
         top_p=0.3, candidates=8, flow_steps=6, flow_guidance=1.3,
         default_voices=tuple(defaults.values()), trained_by=trained_by,

@@ -142,7 +142,8 @@ class Cases:
         text, reading, style = found[int(rng.integers(len(found)))]
         language = "zh" if is_mandarin(text) else "en"
         voice = self._voice(line, language, rng)
-        heard = self.synthesizer.audible(voice.prompt, voice, text)
+        learnt = self.reader.styles
+        heard = self.synthesizer.audible(voice.prompt, voice, text, style, learnt)
         if rng.random() < self.voiceless:
             heard = Prompt()
         return Case(
