@@ -77,9 +77,9 @@ def replicas(wanted: str) -> dict[str, Any]:
 class LanguageModel:
     """Text ids to speech tokens, many at once."""
 
-    def __init__(self, model: Synthesizer | None = None) -> None:
-        """Load the model of this cluster, or use one."""
-        model = model or Synthesizer.load(model_name())
+    def __init__(self) -> None:
+        """Load the model."""
+        model = Synthesizer.load(model_name())
         self._desk = Desk(SharedLM(model.lm, SLOTS), model.proofreader)
 
     async def tokens(self, wanted: Wanted) -> AsyncGenerator[Any]:
@@ -128,9 +128,9 @@ async def in_thread(make: Callable[[], Iterable[Any]]) -> AsyncGenerator[Any]:
 class HandleWire:
     """Reaches `LanguageModel` by a handle of Ray Serve."""
 
-    def __init__(self, handle: Any = None) -> None:
-        """Use a handle, or find it in the application that this replica belongs to."""
-        self._handle: Any = handle or ray_serve().get_deployment_handle("LanguageModel")
+    def __init__(self) -> None:
+        """Find it in the application that this replica belongs to."""
+        self._handle: Any = ray_serve().get_deployment_handle("LanguageModel")
 
     def tokens(self, wanted: Wanted) -> Iterator[Any]:
         """See `remote.Wire`."""

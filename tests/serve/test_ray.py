@@ -9,20 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
-import torch
 
 from glmtts.errors import BadInput
 from glmtts.sampling import Sampling
 from glmtts.serve import ray_app
 from glmtts.serve.encode import pcm16
-from glmtts.serve.remote import RemoteLM
 from glmtts.serve.service import PACES
-from glmtts.serve.shared import SharedLM, shared
 from glmtts.synthesizer import SpeakOptions, Synthesizer
 from tests import tiny
 
@@ -39,30 +35,6 @@ def test_the_number_of_replicas_is_fixed_or_by_load() -> None:
             ray_app.replicas(wrong)
     with pytest.raises(BadInput, match="GLMTTS_MODLE"):
         ray_app.make({"GLMTTS_MODLE": "glmtts-nano"})
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_deployment_and_its_handle_speak_as_one_model(tmp_path: Path) -> None:
-    """Ray Serve's own calls, without a cluster."""
-    serve = pytest.importorskip("ray.serve")
-    alone = Synthesizer.load(tiny.build(tmp_path / "tiny", candidates=3), device="cpu")
-    alone.proofreader = tiny.proofreader(alone)
-    deployment = serve.deployment(name="LanguageModel")(ray_app.LanguageModel)
-    handle = serve.run(deployment.bind(alone), _local_testing_mode=True)
-    together = shared(alone, slots=1)
-    assert isinstance(together.shared_lm, SharedLM)
-    together.shared_lm.close()
-    together.shared_lm = RemoteLM(ray_app.HandleWire(handle))
-    for pace in PACES.values():
-        options = SpeakOptions(sampling=Sampling(seed=3), pace=pace)
-        expected = alone.speak(TEXT, options=options)
-        assert torch.equal(together.speak(TEXT, options=options).samples, expected.samples)
-    voice = alone.voice("mei")
-    turn = replace(voice.prompt.turns[0], speech_tokens=(10**6,))
-    strange = replace(voice, prompt=replace(voice.prompt, turns=(turn,)))
-    with pytest.raises(BadInput, match="speech token"):
-        together.speak(TEXT, strange)
 
 
 def free_port() -> int:
@@ -110,11 +82,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     place = tmp_path_factory.mktemp("ray")
     folder = tiny.build(place / "tiny", candidates=3)
     port = free_port()
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_raylet_start_wait_time_s": "300",
-    }
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
     config = place / "app.yaml"
     config.write_text(
         f"http_options: {{host: 127.0.0.1, port: {port}}}\n"
