@@ -207,8 +207,8 @@ class Best:
         """What it took to get here."""
         best = self.judged_step if self.kept_by == "judge" else self.step
         return Cost(
-            self.steps, best + 1, self.kept_by, round(self.seconds, 1), round(self.core_s, 1),
-            round(self.judge_seconds, 1),
+            self.steps, best + 1, self.kept_by, round(self.seconds, 3), round(self.core_s, 3),
+            round(self.judge_seconds, 3),
         )  # fmt: skip
 
     def _copy(self) -> dict[str, Tensor]:
