@@ -23,7 +23,7 @@ from glmtts.nn.quantizer import spread_codes
 from glmtts.nn.threads import at_most, for_decoder
 from glmtts.runaway import Finish, RunawayGuard
 from glmtts.sampling import Sampling, draw, draw_each
-from glmtts.steering import Judge, Marks, Rivals
+from glmtts.steering import NEVER, Judge, Marks, Rivals
 from glmtts.voice import Prompt
 
 T = TypeVar("T")
@@ -655,7 +655,7 @@ class TextToSpeechTokens(nn.Module):
 
         def attempt() -> list[Utterance]:
             if sampling.side_by_side > 1:
-                drawn = self._rivals(text_ids, prompt, sampling, rng, judge, Marks())
+                drawn = self._rivals(text_ids, prompt, sampling, rng, judge, NEVER)
                 return list(while_wanted(drawn, wanted))[-1].all
             generation = cast(Generation, self.generate(text_ids, prompt, sampling, rng=rng))
             for _ in while_wanted(generation, wanted):

@@ -16,9 +16,6 @@ from glmtts.runaway import Finish
 BLOCK = 25
 """Tokens between marks where no stream asks for others."""
 
-PATIENCE = 12
-"""Tokens for which candidates are waited for after the first has ended."""
-
 
 @dataclass(frozen=True)
 class Marks:
@@ -27,10 +24,13 @@ class Marks:
     Attributes:
         blocks: Tokens from mark to mark, the last repeats for ever; empty: every `BLOCK`.
         ahead: So many tokens later, for a listener who needs to know what follows a block.
+        patience: Tokens for which candidates are waited for after the first has ended; None: until
+            all have, as slow ones are no worse.
     """
 
     blocks: tuple[int, ...] = ()
     ahead: int = 0
+    patience: int | None = 12
 
     def after(self, length: int) -> int:
         """The mark that follows `length` tokens."""
@@ -40,6 +40,10 @@ class Marks:
             number += 1
             mark += sizes[min(number, len(sizes) - 1)]
         return mark
+
+
+NEVER = Marks((2**31,), patience=None)
+"""Candidates meet at their ends alone. Whole sentences read better so, see LOG.md."""
 
 
 class Judge(Protocol):
@@ -96,7 +100,7 @@ class Rivals(Generic[C]):
         self.all, self.settled = list(candidates), 0
         self._judge, self._marks = judge, marks
         self._mark = marks.after(0)
-        self._patience: int | None = None
+        self._last: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -115,10 +119,12 @@ class Rivals(Generic[C]):
         if self._judge is None:
             return None
         if any(each.finish_reason is not None for each in self.all):
-            if self._patience is None:
-                self._patience = length + PATIENCE
+            if self._marks.patience is None:
+                return None
+            if self._last is None:
+                self._last = length + self._marks.patience
             for each in self.all:
-                if each.finish_reason is None and len(each.tokens) >= self._patience:
+                if each.finish_reason is None and len(each.tokens) >= self._last:
                     each.finish_reason = "length"
             return None
         if length < self._mark:

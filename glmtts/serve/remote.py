@@ -17,7 +17,7 @@ from glmtts.lm import Finish, Utterance, best_of
 from glmtts.proofreader import Proofreader
 from glmtts.sampling import Sampling
 from glmtts.serve.shared import SharedLM
-from glmtts.steering import Judge, Marks
+from glmtts.steering import NEVER, Judge, Marks
 from glmtts.voice import Prompt
 from glmtts.wanted import is_wanted
 
@@ -145,7 +145,7 @@ class RemoteLM:
         def attempt() -> list[Utterance]:
             if not wanted():
                 raise Cancelled("Nobody waits for this speech any more.")
-            asked = _wanted(text_ids, prompt, sampling, rng, judge, Marks())
+            asked = _wanted(text_ids, prompt, sampling, rng, judge, NEVER)
             spoken, state = tried(lambda: self.wire.utterances(asked))
             _restore(rng, state)
             return cast("list[Utterance]", spoken)  # `best_of` reads three fields of them

@@ -30,7 +30,7 @@ from glmtts.lm import Finish, TextToSpeechTokens, best_of, certain
 from glmtts.nn.adapted import Rows, view
 from glmtts.nn.threads import at_most, for_decoder
 from glmtts.sampling import Sampling
-from glmtts.steering import Judge, Marks, Rivals
+from glmtts.steering import NEVER, Judge, Marks, Rivals
 from glmtts.synthesizer import Synthesizer
 from glmtts.voice import Prompt, Voice
 from glmtts.wanted import check_wanted, is_wanted
@@ -250,7 +250,7 @@ class SharedLM:
         Raises:
             Cancelled: they are not wanted any more.
         """
-        asked = self._ask(text_ids, prompt, sampling, rng, judge, Marks(), adapter)
+        asked = self._ask(text_ids, prompt, sampling, rng, judge, NEVER, adapter)
         with closing(asked) as ticket:
             return ticket.wait(wanted)
 

@@ -10,7 +10,7 @@ from glmtts.errors import BadInput
 from glmtts.lm import TextToSpeechTokens
 from glmtts.runaway import Finish
 from glmtts.sampling import Sampling
-from glmtts.steering import PATIENCE, Marks, Rivals
+from glmtts.steering import NEVER, Marks, Rivals
 from glmtts.voice import Prompt, Turn
 from tests.models.test_lm_engine import model
 
@@ -86,17 +86,29 @@ def test_who_is_much_longer_than_the_first_to_end_is_not_waited_for() -> None:
                 each.step()
         rivals.lead()
     assert (short.finish_reason, endless.finish_reason) == ("stop", "length")
-    assert len(endless.tokens) == 6 + PATIENCE
+    assert len(endless.tokens) == 6 + 12
+
+
+def test_whole_sentences_wait_for_all() -> None:
+    short, slow = Told([2] * 6), Told([2] * 40)
+    rivals = Rivals([short, slow], Evenness(), NEVER)
+    while not rivals.ended:
+        for each in (short, slow):
+            if each.finish_reason is None:
+                each.step()
+        assert rivals.lead() is None
+    assert (slow.finish_reason, len(slow.tokens)) == ("stop", 40)
 
 
 def test_led_candidates_read_better_than_independent_ones(lm: TextToSpeechTokens) -> None:
     judge, led, alone = Evenness(), 0.0, 0.0
     for seed in range(12):
         sampling = Sampling(seed=seed, candidates=4, top_p=0.95, retries=0)
-        tokens, _ = lm.generate_checked(TEXT * 3, VOICE, sampling, judge=judge)
-        led += judge.misread(tokens)
         rng = lm.generator(seed)
-        apart = list(lm._rivals(TEXT * 3, VOICE, sampling, rng, judge, Marks((999,))))[-1]
+        together = list(lm._rivals(TEXT * 3, VOICE, sampling, rng, judge, Marks()))[-1]
+        led += min(judge.misread(each.tokens) for each in together.all)
+        rng = lm.generator(seed)
+        apart = list(lm._rivals(TEXT * 3, VOICE, sampling, rng, judge, NEVER))[-1]
         alone += min(judge.misread(each.tokens) for each in apart.all)
         stream = lm.generate(TEXT * 3, VOICE, sampling, judge=judge, marks=Marks((4,)))
         led_often = judge.misread(list(stream))
