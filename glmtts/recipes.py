@@ -135,6 +135,21 @@ def vocoder_tiny() -> Any:
     return Config(AUDIO_TRAIN, AUDIO_VALID, steps=20, batch=2, warmup=5, adversarial_from=10)
 
 
+def vocoder_refined() -> Any:
+    """A refiner behind a harmonic vocoder, against discriminators that hear up to 6 kHz.
+
+    A step takes 0.6 s of a CPU core.
+    """
+    from glmtts.nn.refiner import RefinerConfig
+    from glmtts.train.vocoder import Config
+
+    return Config(
+        AUDIO_TRAIN, AUDIO_VALID, init=Path("runs/nano/vocoder/vocoder"), refiner=RefinerConfig(),
+        steps=12_000, batch=12, lr=6e-4, phase_weight=0.5, adversarial_from=500, disc_share=0.5,
+        disc_windows=(2048, 1024, 512, 256), ema=0.998, valid_every=1_000,
+    )  # fmt: skip
+
+
 def grpo_nano() -> Any:
     """Reinforcement of glmtts-nano's language model by what its own phoneme head reads.
 
@@ -202,7 +217,7 @@ RECIPES: dict[str, dict[str, Callable[[], Any]]] = {
     "tokenizer": {"nano": tokenizer_nano, "tiny": tokenizer_tiny},
     "lm": {"nano": lm_nano, "styles": lm_styles, "tiny": lm_tiny},
     "flow": {"nano": flow_nano, "laughs": flow_laughs, "tiny": flow_tiny},
-    "vocoder": {"nano": vocoder_nano, "tiny": vocoder_tiny},
+    "vocoder": {"nano": vocoder_nano, "refined": vocoder_refined, "tiny": vocoder_tiny},
     "grpo": {"nano": grpo_nano, "styles": grpo_styles, "tiny": grpo_tiny},
     "voice": {"tiny": voice_tiny},
     "style-judge": {"tokens": style_judge_tokens, "sound": style_judge_sound},

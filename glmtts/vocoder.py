@@ -2,7 +2,7 @@
 
 Five networks behind one interface (`VOCODERS`):
 
-    harmonic       a pulse train and noise through predicted filters; trains on a CPU
+    harmonic       a pulse train and noise through predicted filters, and a refiner; trains on a CPU
     vocos          Vocos, 1-D (arXiv 2306.00814)
     vocos2d        Vocos over time and frequency bands (GLM-TTS, arXiv 2512.14291 §2.7)
     hift           the official 24 kHz vocoder, HiFT
@@ -27,6 +27,7 @@ from glmtts.audio import AudioSpec, hz_to_mel, mel_to_hz
 from glmtts.errors import BadInput
 from glmtts.nn.harmonic import HarmonicVocoder, pitch_loss
 from glmtts.nn.hift import HiFT, HiFTConfig
+from glmtts.nn.refiner import RefinerConfig
 from glmtts.nn.scripted import ScriptedVocoder
 from glmtts.nn.vocos import Position, Vocos
 from glmtts.nn.vocos2d import Vocos2d
@@ -67,6 +68,7 @@ class VocoderConfig:
         noise_cepstrum: Order of the noise filter (harmonic).
         breathy_from_hz: Below, voiced sound is made of pulses (harmonic).
         breathy_to_hz: Above, everything is noise (harmonic).
+        refiner: Network behind the filters; None: there is none (harmonic).
         hift: The official network; None is the released one (hift, which has no other setting).
         archive: Of the file that is run (torchscript, which has no other setting).
     """
@@ -85,6 +87,7 @@ class VocoderConfig:
     noise_cepstrum: int = 48
     breathy_from_hz: float = 3_500.0
     breathy_to_hz: float = 6_000.0
+    refiner: RefinerConfig | None = None
     hift: HiFTConfig | None = None
     archive: ArchiveConfig | None = None
 
@@ -111,7 +114,7 @@ def harmonic(config: VocoderConfig) -> HarmonicVocoder:
         config.spec.n_mels, config.spec.sample_rate, config.spec.hop_length, config.dims,
         config.blocks, config.hidden, config.kernel, config.lookahead, config.subframes,
         config.pitches, config.cepstrum, config.noise_cepstrum,
-        (config.breathy_from_hz, config.breathy_to_hz), envelope_of(config.spec),
+        (config.breathy_from_hz, config.breathy_to_hz), envelope_of(config.spec), config.refiner,
     )  # fmt: skip
 
 
@@ -222,9 +225,11 @@ class Vocoder(nn.Module):
         """
         if not isinstance(self.network, HarmonicVocoder):
             return self.network(mel).samples, mel.new_zeros(())
-        logits, filters = self.network.controls(mel)
+        logits, filters, features = self.network.controls(mel)
         start = torch.randint(0, 2**31, (mel.shape[0],), device=mel.device)
-        wave = self.network.synthesise(pitch, voiced, filters, noise_start=start, follow=follow)
+        wave = self.network.synthesise(
+            pitch, voiced, filters, features, noise_start=start, follow=follow
+        )
         return wave.samples, pitch_loss(logits, pitch, voiced)
 
     @torch.no_grad()

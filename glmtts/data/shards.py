@@ -127,16 +127,17 @@ class Corpus:
         """Index the folder (or several, separated by commas).
 
         Raises:
-            BadInput: no complete shard is there.
+            BadInput: no complete shard is in one of them.
         """
         self.clips: list[Clip] = []
         self._where: list[tuple[int, int]] = []
         self._arrays: list[dict[str, np.ndarray]] = []
         for part in str(folder).split(","):
+            before = len(self.clips)
             for path in sorted(Path(part).glob(SHARDS)):
                 self._read(path)
-        if not self.clips:
-            raise BadInput(f"No shards in {folder}. Make them with: glmtts data encode")
+            if len(self.clips) == before:
+                raise BadInput(f"No shards in {part}. Make them with: glmtts data encode")
 
     def _read(self, path: Path) -> None:
         shard = len(self._arrays)

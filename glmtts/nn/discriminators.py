@@ -19,10 +19,13 @@ Features = list[list[Tensor]]
 class SpectrogramDiscriminator(nn.Module):
     """Convolutions over one spectrogram; strides fold frequency, time is kept."""
 
-    def __init__(self, n_fft: int, hop: int, channels: int, phase: bool) -> None:
-        """With `phase` it sees real and imaginary parts beside the magnitude."""
+    def __init__(
+        self, n_fft: int, hop: int, channels: int, phase: bool, share: float = 1.0
+    ) -> None:
+        """See the lower `share` of the bins; with `phase` both parts beside the magnitude."""
         super().__init__()
         self.n_fft, self.hop, self.phase = n_fft, hop, phase
+        self.bins = round(share * n_fft / 2) + 1
         widths = [3 if phase else 1, *[channels] * 5]
         strides = [(1, 2), (1, 2), (1, 2), (1, 2), (1, 1)]
         kernels = [(3, 9), (3, 9), (3, 9), (3, 9), (3, 3)]
@@ -39,7 +42,7 @@ class SpectrogramDiscriminator(nn.Module):
             stft = torch.stft(
                 samples.float(), self.n_fft, self.hop, window=window, center=False,
                 return_complex=True,
-            ).transpose(1, 2)  # fmt: skip
+            )[:, : self.bins].transpose(1, 2)  # fmt: skip
             power = stft.real.square() + stft.imag.square() + 1e-6
             squeezed = power**0.15  # magnitude ** 0.3: loud and soft bins count alike
             parts = [squeezed]
@@ -58,12 +61,16 @@ class Discriminator(nn.Module):
     """Several spectrogram discriminators of different windows."""
 
     def __init__(
-        self, channels: int = 16, windows: tuple[int, ...] = (2048, 1024, 512), phase: bool = False
+        self,
+        channels: int = 16,
+        windows: tuple[int, ...] = (2048, 1024, 512),
+        phase: bool = False,
+        share: float = 1.0,
     ) -> None:
         """One discriminator for each of `windows` samples, with hop a quarter of it."""
         super().__init__()
         self.parts = nn.ModuleList(
-            SpectrogramDiscriminator(w, w // 4, channels, phase) for w in windows
+            SpectrogramDiscriminator(w, w // 4, channels, phase, share) for w in windows
         )
 
     def forward(self, samples: Tensor) -> Features:

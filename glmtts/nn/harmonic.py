@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glmtts.nn.refiner import Refiner, RefinerConfig
 from glmtts.nn.stft import overlap_add
 from glmtts.nn.vocos import START, Backbone, Position, Wave
 
@@ -141,13 +142,15 @@ class HarmonicVocoder(nn.Module):
         noise_cepstrum: int,
         breathy: tuple[float, float],
         envelope: Tensor,
+        refiner: RefinerConfig | None = None,
     ) -> None:
         """`subframes` filters and `pitches` pitch points a frame, cepstra of the given orders.
 
         Between the two frequencies of `breathy` (Hz) the power of the pulses goes over to the
         noise. Spectral losses would rather buzz there: against a noisy target an even spectrum is
         closer than other noise. Training starts from filters that follow the mel: `envelope`
-        (mels, bins) interpolates its bins over frequencies from 0 to Nyquist.
+        (mels, bins) interpolates its bins over frequencies from 0 to Nyquist. With a `refiner`
+        pulses and noise go through one before they are added.
         """
         super().__init__()
         self.sample_rate, self.hop = sample_rate, hop
@@ -172,34 +175,38 @@ class HarmonicVocoder(nn.Module):
                 weight[:, first:end, dims:] = MEL_SCALE * (envelope @ to_cepstrum).T
                 bias[:, first:end] = (level - MEL_SHIFT) @ to_cepstrum
         self.left, self.right = self.backbone.left + BEFORE, self.backbone.right + AFTER
+        self.refiner = Refiner(refiner, dims + mels, sample_rate, hop) if refiner else None
+        if self.refiner is not None:
+            self.left, self.right = self.left + self.refiner.left, self.right + self.refiner.right
 
-    def controls(self, mel: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def controls(self, mel: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
         """What is predicted from mel (B, F, M).
 
         Returns:
-            (B, F * pitches, PITCH_BINS + 1) logits of pitch and, last, voicing; and the filters:
-            cepstrum, extra phase, noise cepstrum and noise modulation, each (B, F * subframes, ·).
+            (B, F * pitches, PITCH_BINS + 1) logits of pitch and, last, voicing; the filters:
+            cepstrum, extra phase, noise cepstrum and noise modulation, each (B, F * subframes, ·);
+            and the features (B, F, dims + M) they were made of.
         """
         batch, frames, _ = mel.shape
         hidden = self.backbone(mel)
         logits = self.pitch_head(hidden).float()
         logits = logits.reshape(batch, frames * self.pitches, PITCH_BINS + 1)
-        filters = self.filter_head(
-            torch.cat([hidden, (mel + MEL_SHIFT) / MEL_SCALE], dim=-1)
-        ).float()
+        features = torch.cat([hidden, (mel + MEL_SHIFT) / MEL_SCALE], dim=-1)
+        filters = self.filter_head(features).float()
         filters = filters.reshape(batch, frames * self.subframes, sum(self.parts))
-        return logits, list(filters.split(self.parts, dim=-1))
+        return logits, list(filters.split(self.parts, dim=-1)), features
 
     def forward(self, mel: Tensor, position: Position = START) -> Wave:
         """(B, F, M) -> samples (B, F * hop), with the source in phase with `position`."""
-        logits, filters = self.controls(mel)
-        return self.synthesise(pitch_of(logits), voicing_of(logits), filters, position)
+        logits, filters, features = self.controls(mel)
+        return self.synthesise(pitch_of(logits), voicing_of(logits), filters, features, position)
 
     def synthesise(
         self,
         pitch: Tensor,
         voicing: Tensor,
         filters: list[Tensor],
+        features: Tensor,
         position: Position = START,
         noise_start: Tensor | None = None,
         follow: Tensor | None = None,
@@ -210,6 +217,7 @@ class HarmonicVocoder(nn.Module):
             pitch: (B, F * pitches) Hz.
             voicing: (B, F * pitches) gain of the pulses, 0 … 1.
             filters: As `controls` returns them.
+            features: As `controls` returns them.
             position: Where the window lies.
             noise_start: (B,) sample index at which the noise of each row starts, instead of the
                 position's.
@@ -241,7 +249,9 @@ class HarmonicVocoder(nn.Module):
             wave = beat[..., 0] * torch.cos(angle) + beat[..., 1] * torch.sin(angle)
             noise = noise * (1.0 + wave)
             gate = voicing.float().repeat_interleave(self.subframes // self.pitches, dim=1)
-            return Wave(self._filter(pulses, noise, gate, harmonic, phase, hiss, step), phases)
+            tone, breath = self._filter(pulses, noise, gate, harmonic, phase, hiss, step)
+        samples = tone + breath if self.refiner is None else self.refiner(tone, breath, features)
+        return Wave(samples, phases)
 
     def _filter(
         self,
@@ -252,7 +262,7 @@ class HarmonicVocoder(nn.Module):
         phase: Tensor,
         hiss: Tensor,
         step: int,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """Cut both sources into windows of two steps, filter each window, add them up."""
         size = 8 * step  # window 2, room for a response of 2 steps before and 4 after
         count = pulses.shape[1]
@@ -275,11 +285,18 @@ class HarmonicVocoder(nn.Module):
         noise_gain = torch.sqrt(noise_gain.square() + handed_over.square())
         gain = gain * share
         response = torch.complex(gain * torch.cos(angle), gain * torch.sin(angle))
-        out = torch.fft.irfft(pulse_bins * response + noise_bins * noise_gain, size, dim=-1)
+        filtered = [pulse_bins * response, noise_bins * noise_gain]
+        if self.refiner is None:  # one transform does
+            filtered = [filtered[0] + filtered[1]]
+        out = torch.fft.irfft(torch.cat(filtered), size, dim=-1)
         lead = 2 * step
         whole = overlap_add(out.roll(lead, dims=-1), step)
         start = lead + step // 2
-        return whole[:, start : start + count]
+        whole = whole[:, start : start + count]
+        if self.refiner is None:
+            return whole, torch.zeros_like(whole)
+        tone, breath = whole.chunk(2)
+        return tone, breath
 
 
 def pitch_centres(device: torch.device) -> Tensor:

@@ -7,7 +7,7 @@ the step written out as in descript-audio-codec).
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from glmtts.nn.discriminators import (
     generator_losses,
 )
 from glmtts.nn.harmonic import HarmonicVocoder, pitch_of
+from glmtts.nn.refiner import RefinerConfig
 from glmtts.nn.stft import RESOLUTIONS, magnitudes, phase_loss, spectral_loss
 from glmtts.train.common import EMA, adamw, require, set_lr, setup, warmup_cosine
 from glmtts.vocoder import Vocoder, VocoderConfig
@@ -44,6 +45,8 @@ class Config:
     init: Path | None = None
     """Start from this component instead of random weights; its configuration wins over `model`."""
     model: VocoderConfig = field(default_factory=VocoderConfig)
+    refiner: RefinerConfig | None = None
+    """Put this behind the harmonic vocoder of `init`, which has none; at first it does nothing."""
     steps: int = 5_000
     batch: int = 16
     """Crops of a batch (on each device)."""
@@ -68,6 +71,8 @@ class Config:
     disc_windows: tuple[int, ...] = (2048, 1024, 512)
     disc_phase: bool = False
     """Let the discriminator see phases beside magnitudes."""
+    disc_share: float = 1.0
+    """Of the frequencies, from the lowest on, that the discriminator sees."""
     disc_lr: float = 5e-4
     ema: float = 0.999
     """Decay of the averaged weights, which are what is saved."""
@@ -104,11 +109,11 @@ def main(config: Config) -> None:
         device=config.device, amp=config.amp, threads=config.threads,
     )  # fmt: skip
 
-    model = (
-        checkpoint.load(Vocoder, config.init).train() if config.init else Vocoder(config.model)
-    ).to(run.device)
+    model = first_model(config).train().to(run.device)
     spec = model.spec
-    critic = Discriminator(config.disc_channels, config.disc_windows, config.disc_phase)
+    critic = Discriminator(
+        config.disc_channels, config.disc_windows, config.disc_phase, config.disc_share
+    )
     critic.to(run.device).to(memory_format=torch.channels_last)  # pyright: ignore
     average = Vocoder(model.config).to(run.device)
     ema = EMA(model, average, config.ema)
@@ -201,6 +206,27 @@ def main(config: Config) -> None:
     run.finish()
 
 
+def first_model(config: Config) -> Vocoder:
+    """What training starts from.
+
+    Raises:
+        BadInput: a refiner is asked for behind a vocoder that cannot have one or has one.
+    """
+    if config.init is None:
+        require(config.refiner is None, "refiner goes with init; without it set model.refiner.")
+        return Vocoder(config.model)
+    model = checkpoint.load(Vocoder, config.init)
+    if config.refiner is None:
+        return model
+    require(
+        model.config.kind == "harmonic" and model.config.refiner is None,
+        f"{config.init} is no harmonic vocoder without a refiner. Leave the setting refiner away.",
+    )
+    grown = Vocoder(replace(model.config, refiner=config.refiner))
+    grown.load_state_dict(model.state_dict(), strict=False)  # all but the refiner
+    return grown
+
+
 @torch.no_grad()
 def validate(
     model: Vocoder, valid: VocoderBatches, config: Config
@@ -225,7 +251,7 @@ def validate(
         scores["valid_mel"] = float(F.l1_loss(log_mel(output, model.spec), mel))
         if isinstance(model.network, HarmonicVocoder):
             true = torch.from_numpy(valid.pitch[clip][: frames * valid.pitches]).to(device)
-            logits, _ = model.network.controls(mel[None])
+            logits, _, _ = model.network.controls(mel[None])
             cents = 1200.0 * torch.log2(pitch_of(logits)[0] / true.clamp(min=1.0)).abs()
             if bool((true > 0).any()):
                 scores["valid_pitch_cents"] = float(cents[true > 0].median())

@@ -13,6 +13,7 @@ from glmtts.errors import BadInput
 from glmtts.nn.discriminators import Augmentation, Discriminator, generator_losses
 from glmtts.nn.harmonic import (
     PITCH_BINS,
+    HarmonicVocoder,
     fundamental_phase,
     interpolate,
     pitch_centres,
@@ -23,22 +24,28 @@ from glmtts.nn.harmonic import (
     white_noise,
 )
 from glmtts.nn.hift import HiFTConfig
+from glmtts.nn.refiner import Refiner, RefinerConfig
 from glmtts.nn.stft import centred_istft, overlap_add, phase_loss, spectral_loss
 from glmtts.nn.vocos2d import DepthwiseConv
 from glmtts.vocoder import VOCODERS, Vocoder, VocoderConfig
 
-KINDS = tuple(kind for kind in VOCODERS if kind != "torchscript")
+KINDS = ("refined", *(kind for kind in VOCODERS if kind != "torchscript"))
 HIFT = HiFTConfig(dims=32, pitch_dims=16)
 
 
 def tiny(kind: str) -> Vocoder:
-    """A small random vocoder."""
+    """A small random vocoder; "refined": harmonic, with a refiner that changes its sound."""
     torch.manual_seed(0)
+    refined = kind == "refined"
     config = VocoderConfig(
-        kind=kind, dims=32, blocks=2, hidden=48, kernel=5, bands=10, cepstrum=24,
-        noise_cepstrum=12, hift=HIFT if kind == "hift" else None,
+        kind="harmonic" if refined else kind, dims=32, blocks=2, hidden=48, kernel=5, bands=10,
+        cepstrum=24, noise_cepstrum=12, hift=HIFT if kind == "hift" else None,
+        refiner=RefinerConfig(dims=16, blocks=2, hidden=24, kernel=5) if refined else None,
     )  # fmt: skip
-    return Vocoder(config).eval()
+    vocoder = Vocoder(config).eval()
+    if isinstance(vocoder.network, HarmonicVocoder) and vocoder.network.refiner is not None:
+        torch.nn.init.normal_(vocoder.network.refiner.settings.weight, std=0.1)
+    return vocoder
 
 
 def some_mel(frames: int, seed: int = 0) -> torch.Tensor:
@@ -145,6 +152,29 @@ def test_an_untrained_harmonic_vocoder_has_the_pitch_it_is_given() -> None:
     spectrum = torch.fft.rfft(output[0]).abs()
     peak = int(spectrum.argmax()) * 24_000 / output.shape[1]
     assert min(abs(peak - 200.0 * k) for k in range(1, 6)) < 5.0
+
+
+def test_a_new_refiner_changes_nothing_and_a_trained_one_leaves_what_is_above_its_band() -> None:
+    rng = torch.Generator().manual_seed(0)
+    pulses, noise = torch.randn(2, 1, 9600, generator=rng)
+    features = torch.randn(1, 20, 8, generator=rng)
+    refiner = Refiner(RefinerConfig(dims=16, blocks=2, hidden=24, top_hz=4000.0), 8, 24_000, 480)
+    # The first and last window overlap with nothing outside: there the sum is only nearly kept.
+    same = refiner(pulses, noise, features)
+    assert (same - pulses - noise)[:, 480:-480].abs().max() < 1e-4
+    torch.nn.init.normal_(refiner.settings.bias, std=0.5)
+    changed = torch.fft.rfft(refiner(pulses, noise, features) - pulses - noise).abs()[0]
+    hertz = torch.fft.rfftfreq(9600, 1 / 24_000)
+    assert changed[hertz > 4200].max() < 0.05 * changed[hertz < 3800].mean()
+
+
+def test_the_sum_of_pulses_and_noise_is_refined() -> None:
+    vocoder = tiny("refined")
+    mel = some_mel(20)
+    assert isinstance(vocoder.network, HarmonicVocoder)
+    refined, vocoder.network.refiner = vocoder.decode(mel), None
+    plain = vocoder.decode(mel)
+    assert (refined - plain).abs().max() > 0.01 * plain.abs().max()
 
 
 def test_noise_is_a_function_of_the_sample_index() -> None:

@@ -14,7 +14,8 @@ from glmtts.audio import AudioSpec, log_mel
 from glmtts.data.shards import Clip, write_shard
 from glmtts.data.vocoder_batches import VocoderBatches, widened, without_gaps, without_spikes
 from glmtts.errors import BadInput
-from glmtts.train.vocoder import Config, main
+from glmtts.nn.refiner import RefinerConfig
+from glmtts.train.vocoder import Config, first_model, main
 from glmtts.vocoder import Vocoder, VocoderConfig
 
 
@@ -77,6 +78,29 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     main(tiny(shards, tmp_path / "cut", **settings))
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_a_refiner_is_put_behind_a_trained_vocoder(shards: Path, tmp_path: Path) -> None:
+    main(tiny(shards, tmp_path / "first"))
+    first = tmp_path / "first" / "vocoder"
+    refiner = RefinerConfig(dims=8, blocks=1, hidden=8)
+    config = tiny(shards, tmp_path / "second", init=first, refiner=refiner, phase_weight=0.5)
+
+    grown = first_model(config)
+    assert grown.config.refiner == refiner
+    known = weights(tmp_path / "first")
+    assert all(torch.equal(grown.state_dict()[name], known[name]) for name in known)
+    whole = checkpoint.load(Vocoder, first).decode(torch.zeros(9, 80))
+    assert torch.allclose(grown.decode(torch.zeros(9, 80))[480:-480], whole[480:-480], atol=1e-4)
+
+    main(config)
+    learnt = weights(tmp_path / "second")["network.refiner.settings.weight"]
+    assert learnt.abs().max() > 0
+    again = replace(config, init=tmp_path / "second" / "vocoder", out=tmp_path / "third")
+    with pytest.raises(BadInput, match="without a refiner"):
+        main(again)
+    with pytest.raises(BadInput, match="goes with init"):
+        main(replace(config, init=None, out=tmp_path / "fourth"))
 
 
 def test_it_learns_validates_and_leaves_a_component(shards: Path, tmp_path: Path) -> None:
