@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 
 from glmtts.ahead import POLL_SECONDS
 from glmtts.errors import Cancelled, GlmTtsError, SpeechError
+from glmtts.serve.heap import Heap
 from glmtts.serve.metrics import Metrics
 from glmtts.serve.settings import Settings
 from glmtts.serve.shared import due
@@ -257,6 +258,7 @@ class SpeechEngine:
         self._waiting: deque[Speech] = deque()
         self._by_key: Counter[str] = Counter()
         self._began: dict[str, deque[float]] = {}
+        self._heap = Heap()
         self._took_s = 5.0  # a running mean of how long a text takes
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -342,6 +344,7 @@ class SpeechEngine:
 
         def tell(piece: Piece) -> None:
             loop.call_soon_threadsafe(speech.heard, piece)
+            self._heap.tidy()
 
         def work() -> None:
             error: BaseException | None = None

@@ -1,6 +1,8 @@
 """The queue before the model: order, limits, cancellation, deadlines, an orderly end."""
 
 import asyncio
+import platform
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from glmtts.errors import BadInput, BadText, Cancelled, SpeechError
 from glmtts.serve.engine import Busy, Closing, Order, Speech, SpeechEngine, TextSource, TooLate
+from glmtts.serve.heap import Heap
 from glmtts.serve.settings import Settings, checked_bind
 from tests.serve.humming import SECONDS, Humming
 
@@ -43,6 +46,20 @@ def test_a_text_is_spoken_and_told_about(humming: Humming) -> None:
         assert cut.finish_reason == "length"
 
     run(test)
+
+
+def test_free_memory_is_given_back_now_and_then(humming: Humming) -> None:
+    async def test(heap: Heap) -> None:
+        engine = SpeechEngine(humming, Settings())
+        engine._heap = heap
+        await seconds_of(engine.submit(Order("One sentence here. And another one. And a third.")))
+
+    trims: list[int] = []
+    run(lambda: test(Heap(0.0, trims.append)))
+    assert trims == [0, 0, 0]
+    run(lambda: test(Heap(60.0, trims.append)))
+    assert len(trims) == 3
+    assert sys.platform != "linux" or platform.libc_ver()[0] != "glibc" or Heap()._trim is not None
 
 
 def test_errors_reach_the_caller_and_no_inner_detail_does(humming: Humming) -> None:
