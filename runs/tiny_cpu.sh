@@ -28,7 +28,7 @@ import torch
 from glmtts import checkpoint
 from glmtts.audio import Audio
 from glmtts.data.manifest import Utterance, held_out_text, write_manifest
-from glmtts.data.teacher import arpabet_to_teacher
+from glmtts.data.teacher_phonemes import arpabet_to_teacher
 from glmtts.data.texts import from_templates, hanzi_pinyin
 from glmtts.speaker import SpeakerConfig, SpeakerEncoder
 from glmtts.text import english

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from glmtts.data import kokoro, manifest, teacher
+from glmtts.data import kokoro, manifest, teacher, teacher_phonemes
 from glmtts.data.teacher import Job
 from glmtts.data.texts import Text
 from glmtts.errors import BadInput
@@ -60,7 +60,7 @@ def test_held_out_voices_are_rare_and_the_rest_varied():
     ],
 )
 def test_arpabet_becomes_the_teachers_symbols_and_back(phones: tuple[str, ...], symbols: str):
-    assert teacher.arpabet_to_teacher(phones) == symbols
+    assert teacher_phonemes.arpabet_to_teacher(phones) == symbols
     assert word_to_arpabet(symbols) == list(phones)
 
 
@@ -68,7 +68,7 @@ def test_arpabet_becomes_the_teachers_symbols_and_back(phones: tuple[str, ...], 
 def simple_mandarin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Syllables stand for themselves, words are pairs of Hanzi."""
     monkeypatch.setattr(
-        teacher,
+        teacher_phonemes,
         "_mandarin",
         lambda: (lambda s: f"[{s}]", lambda run: [run[i : i + 2] for i in range(0, len(run), 2)]),
     )
@@ -76,7 +76,7 @@ def simple_mandarin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("simple_mandarin")
 def test_mixed_text_is_read_in_both_languages():
-    spoken = teacher.mandarin_phonemes("我去 Hello，好吗？", ("wo3", "qu4", "hao3", "ma5"))
+    spoken = teacher_phonemes.mandarin_phonemes("我去 Hello，好吗？", ("wo3", "qu4", "hao3", "ma5"))
     assert spoken == "[wo3][qu4] həlˈO, [hao3][ma5]?"
 
 
@@ -84,7 +84,7 @@ def test_mixed_text_is_read_in_both_languages():
 @pytest.mark.parametrize("pinyin", [("wo3",), ("wo3", "qu4", "hao3")])
 def test_pinyin_must_fit_the_hanzi(pinyin: tuple[str, ...]):
     with pytest.raises(BadInput, match="2 Hanzi, but"):
-        teacher.mandarin_phonemes("我去。", pinyin)
+        teacher_phonemes.mandarin_phonemes("我去。", pinyin)
 
 
 # ----- sound
