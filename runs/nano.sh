@@ -73,12 +73,14 @@ glmtts train lm --recipe nano --data "$SPOKEN,${SPOKEN}_x0.9,${SPOKEN}_x1.12,${S
   --tokenizer "$DATA/text_tokenizer"
 glmtts train flow --recipe nano "${TOKENS[@]}" --out "$RUNS/flow" --codebook "$TOKENIZER"
 glmtts train vocoder --recipe nano "${AUDIO[@]}" --out "$RUNS/vocoder"
+glmtts train vocoder --recipe refined "${AUDIO[@]}" --init "$(latest "$RUNS/vocoder")" \
+  --out "$RUNS/vocoder_refined"
 
 # 7. A model folder with eight voices: four of each language, two of each gender.
 "$PYTHON" -m glmtts.convert.assemble "$OUT" --trained-by runs/nano.sh \
   --text-tokenizer "$DATA/text_tokenizer" --speech-tokenizer "$TOKENIZER" \
   --speaker "$DATA/speaker" --lm "$(latest "$RUNS/lm")" --flow "$(latest "$RUNS/flow")" \
-  --vocoder "$(latest "$RUNS/vocoder")" --manifest "$DATA/clips/manifest.jsonl" \
+  --vocoder "$(latest "$RUNS/vocoder_refined")" --manifest "$DATA/clips/manifest.jsonl" \
   --voice 'mei=zf_xiaoxiao|zf_xiaoxiao' --voice 'lin=zf_xiaoyi|zf_xiaoyi' \
   --voice 'bo=zm_yunxi|zm_yunxi' --voice 'jun=zm_yunjian|zm_yunjian' \
   --voice 'anna=af_heart|af_heart' --voice 'emma=bf_emma|bf_emma' \

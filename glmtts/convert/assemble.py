@@ -29,7 +29,7 @@ COMPONENTS: dict[str, tuple[type[Any], torch.dtype]] = {
     "lm": (TextToSpeechTokens, torch.int8),
     "flow": (TokenToMel, torch.int8),
     "speech_tokenizer": (SpeechTokenizer, torch.int8),
-    "vocoder": (Vocoder, torch.bfloat16),
+    "vocoder": (Vocoder, torch.int8),
     "speaker": (SpeakerEncoder, torch.bfloat16),
 }
 """Class of each component, and what its weights are stored in."""
