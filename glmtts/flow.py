@@ -31,6 +31,7 @@ from glmtts.nn.masks import (
     prompt_block_ends,
     upstream_block_frames,
 )
+from glmtts.nn.threads import at_most
 from glmtts.voice import Voice
 from glmtts.wanted import check_wanted
 
@@ -548,7 +549,8 @@ class FlowPrompt:
         if network.speaker_channels:
             channels[:1] = model.speaker_channels(speaker[:1])
         times = torch.tensor([time for time, _ in model.grid(options.steps)], device=mel.device)
-        modulations = model.estimator.modulations(times[:, None], speaker)
+        with at_most(1):  # few rows, whose sums round by the number of threads
+            modulations = model.estimator.modulations(times[:, None], speaker)
         blind = guided and config.drop_tokens
         alike = not blind and not network.token_speaker
         return cls(tuple(tokens), mel, speaker, channels, modulations, blind, alike)

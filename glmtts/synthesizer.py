@@ -472,6 +472,7 @@ class Synthesizer:
         flow_options = options.flow or self.flow_options
         if isinstance(text, str):
             known = text, self._readable(text, options)  #                  text -> sentences
+            voice = voice or self.default_voice(text)
 
             def chunks(wanted: Callable[[], bool]) -> Iterator[Chunk]:
                 yield known
@@ -483,7 +484,16 @@ class Synthesizer:
 
         openings: dict[tuple[int, ...], Any] = {}
         streams: tuple[Any, Any] | None = None
+
+        def opening_for(voice: Voice, blocks: tuple[int, ...]) -> Any:
+            if blocks not in openings:
+                openings[blocks] = self.flow.open(voice, replace(flow_options, blocks=blocks))
+            return openings[blocks]
+
         with Ahead(make, depth=1) as blocks:  #                             sentences -> S ids
+            if voice is not None and options.pace.blocks:  # while the first tokens are drawn
+                with self.turn(), at_most(max(1, torch.get_num_threads() - blocks.working)):
+                    opening_for(voice, options.pace.blocks)
             for block in blocks:
                 silence = torch.zeros(round(block.pause_s * self.sample_rate))
                 if not block.speech:
@@ -491,10 +501,7 @@ class Synthesizer:
                     continue
                 with self.turn(), at_most(max(1, torch.get_num_threads() - blocks.working)):
                     check_wanted()
-                    if block.pace.blocks not in openings:
-                        paced = replace(flow_options, blocks=block.pace.blocks)
-                        openings[block.pace.blocks] = self.flow.open(block.voice, paced)
-                    opening = openings[block.pace.blocks]
+                    opening = opening_for(block.voice, block.pace.blocks)
                     mel, wave = streams = streams or (opening.stream(), self.vocoder.stream())
                     frames = mel.push(block.tokens, last=block.last)  #     (s,) -> (f, M)
                     frames = stretched(frames, options.speed)

@@ -1,5 +1,6 @@
 """Figures of streaming and serving that take minutes: `python runs/serve_figures.py NAME [MODEL]`.
 
+first    first sound and real-time factor of sentences asked for one after the other
 memory   resident memory of a server while one client hears ten minutes of speech
 seams    50 sentences streamed in blocks against the same tokens at once: log-mel distance at seams,
          elsewhere, and in the last 300 ms
@@ -16,6 +17,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,9 +73,9 @@ TALE = (
 )  # fmt: skip
 
 
-def memory(model: str) -> None:
-    """Serve in a process of its own and read its resident size while the sound comes."""
-    text = "".join(STORY) * 8
+@contextmanager
+def serving(model: str) -> Generator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """A server in a process of its own: its address, and the process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -83,25 +86,54 @@ def memory(model: str) -> None:
         )  # fmt: skip
         try:
             wait_ready(f"http://127.0.0.1:{port}/ready", server)
-            body = {"input": text[:4096], "response_format": "pcm", "seed": 1}
-            request = urllib.request.Request(
-                f"http://127.0.0.1:{port}/v1/audio/speech", json.dumps(body).encode(),
-                {"Content-Type": "application/json"},
-            )  # fmt: skip
-            began, heard, minute = time.monotonic(), 0, 0
-            print(f"ready: {resident(server.pid):.0f} MB", flush=True)
-            with urllib.request.urlopen(request, timeout=600) as answer:
-                while piece := answer.read(48_000):
-                    heard += len(piece)
-                    if heard / 48_000 >= 60 * minute:
-                        print(f"{heard / 48_000:.0f} s of sound: {resident(server.pid):.0f} MB "
-                              f"(after {time.monotonic() - began:.0f} s)", flush=True)  # fmt: skip
-                        minute += 1
-            print(f"end, {heard / 48_000:.0f} s of sound: {resident(server.pid):.0f} MB, "
-                  f"{processor(server.pid):.0f} s of processor in all")  # fmt: skip
+            yield f"http://127.0.0.1:{port}", server
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(60)
+
+
+def asked(address: str, text: str, seed: int = 1) -> urllib.request.Request:
+    """A request for PCM of 24,000 16-bit samples a second."""
+    body = {"input": text, "response_format": "pcm", "seed": seed}
+    return urllib.request.Request(
+        f"{address}/v1/audio/speech", json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )  # fmt: skip
+
+
+def first(model: str) -> None:
+    """One listener: from the request to the first bytes, and to the last."""
+    with serving(model) as (address, _):
+        for story in (STORY, TALE):
+            waits, factors = list[float](), list[float]()
+            for index, text in enumerate(story[:20]):
+                began = time.monotonic()
+                with urllib.request.urlopen(asked(address, text, index), timeout=60) as answer:
+                    heard = len(answer.read(1024))
+                    waits.append(time.monotonic() - began)
+                    heard += len(answer.read())
+                factors.append((time.monotonic() - began) / (heard / 48_000))
+            waits, factors = sorted(waits), sorted(factors)
+            print(f"{len(waits)} sentences: first sound {waits[len(waits) // 2] * 1e3:.0f} ms "
+                  f"(median; second slowest {waits[-2] * 1e3:.0f}), real-time factor "
+                  f"{factors[len(factors) // 2]:.2f} (median)", flush=True)  # fmt: skip
+
+
+def memory(model: str) -> None:
+    """Resident memory while the sound comes."""
+    with serving(model) as (address, server):
+        began, heard, minute = time.monotonic(), 0, 0
+        print(f"ready: {resident(server.pid):.0f} MB", flush=True)
+        text = "".join(STORY) * 8
+        with urllib.request.urlopen(asked(address, text[:4096]), timeout=600) as answer:
+            while piece := answer.read(48_000):
+                heard += len(piece)
+                if heard / 48_000 >= 60 * minute:
+                    print(f"{heard / 48_000:.0f} s of sound: {resident(server.pid):.0f} MB "
+                          f"(after {time.monotonic() - began:.0f} s)", flush=True)  # fmt: skip
+                    minute += 1
+        print(f"end, {heard / 48_000:.0f} s of sound: {resident(server.pid):.0f} MB, "
+              f"{processor(server.pid):.0f} s of processor in all")  # fmt: skip
 
 
 def wait_ready(address: str, server: "subprocess.Popen[bytes]") -> None:
@@ -191,4 +223,4 @@ def _timed(synth: Synthesizer, text: str, options: SpeakOptions) -> tuple[float,
 
 if __name__ == "__main__":
     name, model = sys.argv[1], [*sys.argv[2:], "glmtts-nano"][0]
-    {"memory": memory, "seams": seams, "cost": cost}[name](model)
+    {"first": first, "memory": memory, "seams": seams, "cost": cost}[name](model)

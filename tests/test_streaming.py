@@ -189,3 +189,20 @@ def test_seams_are_no_rougher_than_the_rest_and_nothing_is_lost(synth: Synthesiz
 def test_a_stream_joined_is_one_audio(synth: Synthesizer) -> None:
     parts = list(synth.stream("你好世界。", options=replace(QUICK, pace=Pace.growing(4))))
     assert Audio.concat(parts).finish_reason == parts[-1].finish_reason
+
+
+def test_sound_does_not_depend_on_the_number_of_threads() -> None:
+    """Sums of few rows are divided among threads; what comes of it may not be heard."""
+    synthesizer = Synthesizer.load(device="cpu")
+    voice = synthesizer.default_voice("你好")
+    tokens = [(37 * i) % 4096 for i in range(20)]
+    before = torch.get_num_threads()
+    try:
+        heard: list[torch.Tensor] = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            mel = synthesizer.flow.sample(tokens, voice, synthesizer.flow_options)
+            heard.append(synthesizer.vocoder.decode(mel))
+    finally:
+        torch.set_num_threads(before)
+    assert (heard[0] - heard[1]).abs().max() < 1e-5
