@@ -62,7 +62,10 @@ class Ahead(Generic[T]):
                         return
         except BaseException as raised:
             error = raised
-        self._put(_Failure(error))
+        try:
+            self._put(_Failure(error))
+        finally:
+            del error  # it holds this frame, which would hold it until a garbage collection
 
     def _put(self, item: "T | _Failure") -> bool:
         while not self._stopped.is_set():
@@ -89,7 +92,10 @@ class Ahead(Generic[T]):
             if not isinstance(item, _Failure):
                 yield item
             elif item.error is not None:
-                raise item.error
+                try:
+                    raise item.error
+                finally:
+                    del item  # as in `_run`
             else:
                 return
 

@@ -1,7 +1,9 @@
 """Work ahead in a thread: the same items, errors in their place, and an end when it is closed."""
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -33,6 +35,35 @@ def test_an_error_is_raised_where_the_item_would_have_come() -> None:
         assert [next(items) for _ in range(4)] == [0, 1, 2, 3]
         with pytest.raises(ValueError, match="no more"):
             next(items)
+
+
+def test_an_error_that_was_told_holds_nothing() -> None:
+    class Heavy:
+        pass
+
+    held: list[weakref.ref[Heavy]] = []
+
+    def make(_: Callable[[], bool]) -> Iterator[int]:
+        heavy = Heavy()
+        held.append(weakref.ref(heavy))
+        yield 1
+        raise ValueError(f"no more of {heavy}")
+
+    def read() -> str:
+        try:
+            with Ahead(make, depth=1) as ahead:
+                for _ in ahead:
+                    pass
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    gc.disable()
+    try:
+        assert "no more of" in read()
+        assert held[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_items_are_made_before_they_are_asked_for_but_not_without_bound() -> None:

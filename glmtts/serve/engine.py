@@ -156,6 +156,7 @@ class Speech(AsyncIterator[Piece]):
         self._ended = asyncio.Event()
         self._taken_s = 0.0
         self._dry = 0.0  # when the listener has heard all, on the monotonic clock
+        self.timer: asyncio.TimerHandle | None = None
         limit = order.deadline_s or engine.settings.deadline_s
         self._deadline = float("inf") if order.patient else self.arrived + limit
 
@@ -163,6 +164,12 @@ class Speech(AsyncIterator[Piece]):
         """Nobody waits any more; all it holds is freed within a step."""
         self._cancelled.set()
         self._engine.leave_queue(self)
+
+    def stop_waiting(self) -> None:
+        """Forget how long it may wait for its turn."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
     async def ended(self) -> None:
         """Wait until it holds nothing any more."""
@@ -290,7 +297,8 @@ class SpeechEngine:
             self.metrics.characters.inc(order.characters)
         self._start_next()
         if speech in self._waiting and not order.patient:
-            asyncio.get_running_loop().call_later(self.settings.wait_s, self._waited, speech)
+            loop = asyncio.get_running_loop()
+            speech.timer = loop.call_later(self.settings.wait_s, self._waited, speech)
         return speech
 
     def _admit(self, order: Order) -> None:
@@ -338,6 +346,7 @@ class SpeechEngine:
         self._gauge()
 
     async def _speak(self, speech: Speech) -> None:
+        speech.stop_waiting()
         loop, started = asyncio.get_running_loop(), time.monotonic()
         speech.queued_s = started - speech.arrived
         finished: asyncio.Future[BaseException | None] = loop.create_future()
@@ -351,11 +360,10 @@ class SpeechEngine:
             try:
                 speech.run(self.speaker, tell, self.settings.ahead_s)
             except GlmTtsError as raised:
-                error = raised
+                error = without_frames(raised)
             except BaseException as raised:  # ours, not the caller's: logged whole, told in short
                 log.exception("Request %s failed", speech.id)
                 error = SpeechError(f"This text could not be spoken ({type(raised).__name__}).")
-                error.__cause__ = raised
             loop.call_soon_threadsafe(finished.set_result, error)
 
         context = contextvars.copy_context()
@@ -370,6 +378,7 @@ class SpeechEngine:
 
     def _close(self, speech: Speech, error: BaseException | None) -> None:
         self._by_key[speech.order.key] -= not speech.order.patient
+        speech.stop_waiting()
         speech.end(error)
         m = self.metrics
         m.requests.labels(speech.outcome).inc()
@@ -401,6 +410,12 @@ class SpeechEngine:
             speech.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5.0)
+
+
+def without_frames(error: GlmTtsError) -> GlmTtsError:
+    """The error without the frames it came through, which hold all that the text was made of."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
 
 
 def new_id(kind: str) -> str:

@@ -85,6 +85,11 @@ class Ticket:
         self._told = rivals.settled
         return False
 
+    def part(self) -> None:
+        """Let the ended candidates forget one another: a circle would be freed late."""
+        for request in self.rivals.all if self.rivals else ():
+            request.rivals = None
+
     def __iter__(self) -> Iterator[int]:
         """The tokens."""
         return self
@@ -286,6 +291,7 @@ class SharedLM:
                 for key in {id(request.rivals) for request in stepped}:
                     if (ticket := self._open.get(key)) and ticket.tell():
                         del self._open[key]
+                        ticket.part()
         self._fail(SpeechError("The engine has been closed."))
 
     def _engine(self) -> Engine:
@@ -312,6 +318,7 @@ class SharedLM:
             if ticket.rivals is not None and self._open.pop(id(ticket.rivals), None):
                 for request in ticket.rivals.all:
                     engine.cancel(request)
+                ticket.part()
         return True
 
     def _fail(self, error: Exception) -> None:

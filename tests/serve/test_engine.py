@@ -1,18 +1,32 @@
 """The queue before the model: order, limits, cancellation, deadlines, an orderly end."""
 
 import asyncio
+import gc
 import platform
 import sys
 import time
-from collections.abc import Awaitable, Callable
+import weakref
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from glmtts.errors import BadInput, BadText, Cancelled, SpeechError
-from glmtts.serve.engine import Busy, Closing, Order, Speech, SpeechEngine, TextSource, TooLate
+from glmtts.errors import BadInput, BadText, Cancelled, GlmTtsError, SpeechError
+from glmtts.serve.engine import (
+    Busy,
+    Closing,
+    Order,
+    Speech,
+    SpeechEngine,
+    TextSource,
+    TooLate,
+    log,
+)
 from glmtts.serve.heap import Heap
 from glmtts.serve.settings import Settings, checked_bind
+from glmtts.synthesizer import Piece, SpeakOptions
+from glmtts.voice import Voice
 from tests.serve.humming import SECONDS, Humming
 
 
@@ -60,6 +74,61 @@ def test_free_memory_is_given_back_now_and_then(humming: Humming) -> None:
     run(lambda: test(Heap(60.0, trims.append)))
     assert len(trims) == 3
     assert sys.platform != "linux" or platform.libc_ver()[0] != "glibc" or Heap()._trim is not None
+
+
+class Heavy:
+    """Stands for the tensors that a text is made with."""
+
+
+class Laden(Humming):
+    """Holds something heavy while it speaks."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.held: list[weakref.ref[Heavy]] = []
+
+    def pieces(
+        self,
+        text: str | Iterable[str],
+        voice: Voice | None = None,
+        options: SpeakOptions | None = None,
+    ) -> Iterator[Piece]:
+        heavy = Heavy()
+        self.held.append(weakref.ref(heavy))
+        yield from super().pieces(text, voice, options)
+        assert heavy
+
+
+@pytest.mark.parametrize("text", ["One. Two.", "。。。", "Please explode now.", "left"])
+def test_an_ended_text_holds_nothing_although_somebody_keeps_it(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        laden = Laden(tmp_path)
+        engine = SpeechEngine(laden, Settings(running=1))
+        if text == "left":
+            laden.gate.clear()
+        kept = [engine.submit(Order(text)) for _ in range(3)]  # two of them wait, by a clock
+        if text == "left":
+            while not laden.held:
+                await asyncio.sleep(0.001)
+            for speech in kept:
+                speech.cancel()
+        for speech in kept:
+            with suppress(GlmTtsError):
+                await seconds_of(speech)
+            await speech.ended()
+        await asyncio.sleep(0.05)  # the threads end
+        assert laden.held
+        assert [ref() for ref in laden.held] == [None] * len(laden.held)
+        assert [speech.timer for speech in kept] == [None] * 3
+
+    monkeypatch.setattr(log, "disabled", True)  # what is logged is kept for the test's report
+    gc.disable()
+    try:
+        run(test)
+    finally:
+        gc.enable()
 
 
 def test_errors_reach_the_caller_and_no_inner_detail_does(humming: Humming) -> None:
