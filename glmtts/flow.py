@@ -147,7 +147,7 @@ class FlowBatch:
     """Padded utterances to train on.
 
     Attributes:
-        tokens: (B, S) int64 speech tokens, 0 where padded.
+        tokens: (B, S) int64 speech tokens, some perhaps `told`; 0 where padded.
         mel: (B, F, M) log-mel, F = S * frames_per_token.
         frames: (B,) real frames of each row, a multiple of frames_per_token.
         joint: (B,) frame where another clip of the speaker ends and the utterance begins: that
@@ -484,7 +484,7 @@ class TokenToMel(nn.Module):
             BadInput: one is not in the vocabulary.
         """
         ids = [int(token) for token in tokens]
-        most = self.config.network.vocab_size
+        most = self.config.network.vocab_size * (1 + self.config.network.phonemes)
         for place, token in enumerate(ids):
             if not 0 <= token < most:
                 raise BadInput(

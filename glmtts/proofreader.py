@@ -197,6 +197,36 @@ class Proofreader:
             spans.append((start, max(start, stop)))
         return spans
 
+    @torch.inference_mode()
+    def classes(
+        self,
+        tokens: Sequence[int],
+        phonemes: Sequence[str],
+        laughs: Sequence[int] = (),
+        *,
+        whole: bool = True,
+    ) -> list[int]:
+        """Which phoneme each token is part of, where the text lies best along the tokens.
+
+        Args:
+            tokens: (S,) speech tokens.
+            phonemes: (T,) phoneme tokens of the text.
+            laughs: See `misread`.
+            whole: The tokens say all of the text; else they are a beginning.
+
+        Returns:
+            S class numbers of `CTC_CLASS`; 0 in a laugh, and for all where S tokens cannot spell T
+            phonemes.
+        """
+        if not phonemes or not tokens:
+            return [0] * len(tokens)
+        labels, scores = _labels(phonemes, laughs), self._log_probs(tokens)
+        if laughs:
+            scores = _with_laugh(scores, _UNLIKELY)
+        owners = ctc_align(scores, labels, whole=whole)
+        found = [labels[owner] for owner in owners] or [0] * len(tokens)
+        return [0 if label == _LAUGH else label for label in found]
+
     def _log_probs(self, tokens: Sequence[int] | Sequence[Sequence[int]]) -> torch.Tensor:
         """(..., S) tokens -> (..., S, classes) log-probabilities on the CPU, class 0 the blank."""
         ids = torch.tensor(tokens, device=self._codes.device)

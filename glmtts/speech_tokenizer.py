@@ -326,12 +326,14 @@ class TokenizerHeads(nn.Module):
         return out[..., 0], out[..., 1]
 
 
-def ctc_align(log_probs: Tensor, labels: Sequence[int]) -> list[int]:
+def ctc_align(log_probs: Tensor, labels: Sequence[int], *, whole: bool = True) -> list[int]:
     """Likeliest label at each step: Viterbi over the CTC graph, blanks joined to neighbours.
 
     Args:
         log_probs: (S, classes), class 0 the blank.
         labels: n class numbers.
+        whole: All labels are spelt; else the steps are a beginning, which ends where it is
+            likeliest to.
 
     Returns:
         S label indices 0..n-1, non-decreasing; empty when S is too short to spell the labels.
@@ -355,7 +357,10 @@ def ctc_align(log_probs: Tensor, labels: Sequence[int]) -> list[int]:
         choices = np.stack([stay, one, two])
         back[step] = choices.argmax(0)
         score = choices.max(0) + emit[step]
-    state = 2 * n if score[2 * n] >= score[2 * n - 1] else 2 * n - 1
+    if whole:
+        state = 2 * n if score[2 * n] >= score[2 * n - 1] else 2 * n - 1
+    else:
+        state = int(score.argmax())
     if score[state] <= low / 2:
         return []
     path = [state]

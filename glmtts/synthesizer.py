@@ -26,6 +26,7 @@ from glmtts.config import from_dict
 from glmtts.errors import BadInput, BadText, CheckpointError, SpeechError
 from glmtts.flow import FlowOptions, TokenToMel
 from glmtts.lm import Finish, TextToSpeechTokens, while_wanted
+from glmtts.nn import dit
 from glmtts.nn.int8 import exact_kernels
 from glmtts.nn.packed import quick_dtype
 from glmtts.nn.threads import at_most
@@ -503,7 +504,7 @@ class Synthesizer:
                     check_wanted()
                     opening = opening_for(block.voice, block.pace.blocks)
                     mel, wave = streams = streams or (opening.stream(), self.vocoder.stream())
-                    frames = mel.push(block.tokens, last=block.last)  #     (s,) -> (f, M)
+                    frames = mel.push(block.told, last=block.last)  #       (s,) -> (f, M)
                     frames = stretched(frames, options.speed)
                     samples = wave.push(frames, last=block.last)  #         (f, M) -> (n,)
                     spoken = samples.float().cpu()
@@ -566,9 +567,11 @@ class Synthesizer:
                         spoken += block
                         reason = tokens.finish_reason if last else None
                         done = tuple(spoken) if last else ()
+                        told = self.telling(spoken, reading.phonemes, reading.laughs, whole=last)
                         yield Block(
                             block, sentence, voice, pace,
                             last=last, finish_reason=reason, utterance=done,
+                            told=tuple(told[len(spoken) - len(block):]),
                         )  # fmt: skip
                 if self.manifest.history_tokens:
                     prompt = prompt.extended(text_ids, spoken, limit=None)
@@ -636,6 +639,28 @@ class Synthesizer:
             raise SpeechError("The model gave no sound for a sentence. Try another seed or voice.")
         return FinishedTokens(tokens, reason)
 
+    def telling(
+        self,
+        tokens: Sequence[int],
+        phonemes: Sequence[str],
+        laughs: Sequence[int] = (),
+        *,
+        whole: bool = True,
+    ) -> list[int]:
+        """Speech tokens as the flow is given them: with what they say, if it listens.
+
+        Args:
+            tokens: (S,) those of a sentence, or of its beginning.
+            phonemes: (T,) of the sentence.
+            laughs: For each laugh how many phonemes stand before it.
+            whole: The tokens are all of the sentence.
+        """
+        network = self.flow.config.network
+        if self.proofreader is None or not network.phonemes:
+            return list(tokens)
+        classes = self.proofreader.classes(tokens, phonemes, laughs, whole=whole)
+        return [dit.told(token, said, network) for token, said in zip(tokens, classes, strict=True)]
+
     @property
     def _look_ahead(self) -> int:
         """Tokens behind a block that the flow must know before it speaks the block."""
@@ -685,6 +710,7 @@ class Block:
         speech: False for a pause alone.
         finish_reason: How the sentence ended, with `last`.
         utterance: (S,) all speech tokens of the sentence, with `last`.
+        told: (s,) the tokens as the flow is given them, see `Synthesizer.telling`.
     """
 
     tokens: list[int]
@@ -695,6 +721,7 @@ class Block:
     speech: bool = True
     finish_reason: str | None = None
     utterance: tuple[int, ...] = ()
+    told: tuple[int, ...] = ()
 
     @property
     def pause_s(self) -> float:

@@ -155,3 +155,25 @@ def test_beginnings_may_laugh_where_the_sentence_does(proofreader: Proofreader) 
     )
     assert told[0] - told[1] < 0.3 * (plain[0] - plain[1])
     assert plain[0] - plain[1] > 5.0
+
+
+def test_each_token_knows_the_phoneme_it_is_part_of(proofreader: Proofreader) -> None:
+    tokens = spoken("ni3", "hao3")
+    assert proofreader.classes([0, *tokens, 0, 0], PHONEMES) == [
+        tokens[0],
+        *tokens,
+        *[tokens[-1]] * 2,
+    ]
+    wrong = [*tokens[:4], *spoken("shi4"), 0]  # the text lies along what was drawn
+    assert sorted(set(proofreader.classes(wrong, PHONEMES))) == sorted(set(tokens))
+    assert proofreader.classes(tokens[:6], PHONEMES, whole=False) == tokens[:6]
+    assert proofreader.classes(tokens[:6], PHONEMES) != tokens[:6]
+    assert proofreader.classes([0, 0], PHONEMES, whole=False) == [tokens[0]] * 2
+    assert proofreader.classes(tokens[:1], PHONEMES) == [0]
+    assert proofreader.classes(tokens, []) == [0] * len(tokens)
+    assert proofreader.classes([], PHONEMES) == []
+    laugh = [1, 1, 5, 9, 9, 2, 7, 1, 5, 5, 9, 3, 8, 8]
+    place = len(pinyin_to_tokens("ni3"))
+    laughing = [*spoken("ni3"), *laugh, *spoken("hao3")]
+    told = proofreader.classes(laughing, PHONEMES, [place])
+    assert told == [*spoken("ni3"), *[0] * len(laugh), *spoken("hao3")]

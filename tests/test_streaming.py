@@ -10,9 +10,10 @@ import torch
 
 from glmtts.audio import Audio, log_mel
 from glmtts.errors import BadText, Cancelled
-from glmtts.flow import FlowOptions
+from glmtts.flow import FlowOptions, TokenToMel
 from glmtts.sampling import Sampling
 from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer
+from glmtts.text.phonemes import CTC_CLASS
 from glmtts.text.pieces import SentenceFeed, whole_sentences
 from glmtts.wanted import until
 from tests import tiny
@@ -206,3 +207,49 @@ def test_sound_does_not_depend_on_the_number_of_threads() -> None:
     finally:
         torch.set_num_threads(before)
     assert (heard[0] - heard[1]).abs().max() < 1e-5
+
+
+# ----- a flow that is told the phonemes -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def listener(tmp_path_factory: pytest.TempPathFactory) -> Synthesizer:
+    folder = tiny.build(tmp_path_factory.mktemp("listener"))
+    synth = Synthesizer.load(folder, device="cpu", voices=folder / "stored")
+    torch.manual_seed(5)
+    network = replace(tiny.FLOW.network, phonemes=len(CTC_CLASS))
+    synth.flow = TokenToMel(replace(tiny.FLOW, network=network)).eval()
+    for parameter in synth.flow.parameters():  # no weight of a trained flow is zero
+        torch.nn.init.normal_(parameter, std=0.2)
+    synth.proofreader = tiny.proofreader(synth)
+    return synth
+
+
+@pytest.mark.parametrize("pace", [Pace(), Pace.growing(5, 9)])
+def test_the_flow_is_told_what_each_token_says(listener: Synthesizer, pace: Pace) -> None:
+    options = replace(QUICK, pace=pace)
+    pieces = list(listener.pieces("你好世界你好世界。", listener.voice("mei"), options))
+    blocks = [piece.block for piece in pieces]
+    told = [token for block in blocks for token in block.told]
+    assert [token % tiny.CODES for token in told] == list(blocks[-1].utterance)
+    phonemes = blocks[0].sentence.phonemes
+    assert {token // tiny.CODES for token in told} <= {CTC_CLASS[p] for p in phonemes}
+    if not pace.blocks:
+        assert told == listener.telling(blocks[-1].utterance, phonemes)
+        opening = listener.flow.open(listener.voice("mei"), QUICK.flow)
+        deaf = listener.flow.sample(blocks[-1].utterance, listener.voice("mei"), QUICK.flow)
+        mel = listener.flow.sample(told, listener.voice("mei"), QUICK.flow)
+        assert not torch.allclose(mel, deaf, atol=0.1)
+        assert torch.equal(mel, opening.stream().push(told, last=True))
+
+
+def test_without_an_ear_or_a_reader_tokens_stay_as_they_are(
+    synth: Synthesizer, listener: Synthesizer
+) -> None:
+    phonemes = ["<|N|>", "<|I3|>"]
+    assert synth.telling([3, 4, 5], phonemes) == [3, 4, 5]
+    reader, listener.proofreader = listener.proofreader, None
+    assert listener.telling([3, 4, 5], phonemes) == [3, 4, 5]
+    listener.proofreader = reader
+    assert listener.telling([3, 4, 5], phonemes) != [3, 4, 5]
+    assert listener.telling([3], phonemes) == [3]  # too few to say it

@@ -10,6 +10,7 @@ import torch
 from glmtts.data.shards import Corpus, dequantise_mel
 from glmtts.errors import BadInput
 from glmtts.flow import FlowBatch
+from glmtts.text.phonemes import CTC_CLASS
 
 
 class FlowBatches:
@@ -30,6 +31,9 @@ class FlowBatches:
         joined: float = 0.5,
         other_speaker_vector: float = 0.5,
         buckets: int = 3,
+        vocabulary: int = 0,
+        told: float = 0.0,
+        told_prompts: float = 0.0,
         seed: int = 0,
         rank: int = 0,
     ) -> None:
@@ -43,12 +47,15 @@ class FlowBatches:
             joined: Share of joined batches.
             other_speaker_vector: Share of rows with the speaker vector of another clip of theirs.
             buckets: Number of lengths of single batches.
+            vocabulary: Speech tokens there are, where some clips are told.
+            told: Share of clips whose tokens tell their phonemes (`nn.dit.told`).
+            told_prompts: That share among prompts of joined rows.
             seed: Of the run.
             rank: Of this process.
 
         Raises:
-            BadInput: a batch cannot hold one row of `max_frames`, or a clip's tokens and mel differ
-                by more than two tokens.
+            BadInput: a batch cannot hold one row of `max_frames`, a clip's tokens and mel differ by
+                more than two tokens, or nobody knows the phonemes that should be told.
         """
         if frames_per_batch < max_frames:
             raise BadInput(
@@ -57,7 +64,13 @@ class FlowBatches:
             )
         self.corpus, self.frames_per_batch = corpus, frames_per_batch
         self.frames_per_token, self.max_tokens = frames_per_token, max_frames // frames_per_token
+        if (told or told_prompts) and not corpus.holds("alignment"):
+            raise BadInput(
+                "The shards hold no alignment of phonemes, so that no token can tell its own. "
+                "Encode them with a tokenizer that has its heads, or set told to 0."
+            )
         self.joined, self.other_speaker_vector = joined, other_speaker_vector
+        self.vocabulary, self.told, self.told_prompts = vocabulary, told, told_prompts
         self.seed, self.rank = seed, rank
         self.lengths = np.array([self._tokens_of(clip) for clip in range(len(corpus))])
         speakers = corpus.by_speaker()
@@ -124,9 +137,9 @@ class FlowBatches:
             own = min(int(self.lengths[clip]), most)
             if joined and others:
                 other = others[int(rng.integers(len(others)))]
-                at = self._place(batch, row, 0, other, length - own, rng)
+                at = self._place(batch, row, 0, other, length - own, rng, self.told_prompts)
                 batch.joint[row] = at * per
-            at += self._place(batch, row, at, clip, own, rng)
+            at += self._place(batch, row, at, clip, own, rng, self.told)
             batch.frames[row] = at * per
         return batch
 
@@ -138,14 +151,24 @@ class FlowBatches:
         return clip
 
     def _place(
-        self, batch: FlowBatch, row: int, at: int, clip: int, most: int, rng: np.random.Generator
-    ) -> int:
+        self, batch: FlowBatch, row: int, at: int, clip: int, most: int, rng: np.random.Generator,
+        told: float,
+    ) -> int:  # fmt: skip
         """Copy up to `most` tokens of `clip` into `row` from token `at`; how many they were."""
         per, have = self.frames_per_token, int(self.lengths[clip])
         count = min(have, most)
         first = int(rng.integers(have - count + 1))
         tokens = self.corpus.array("tokens", clip)[first : first + count].astype(np.int64)
+        if told and rng.random() < told:
+            tokens += self.vocabulary * phoneme_classes(self.corpus, clip)[first : first + count]
         mel = self.corpus.array("mel", clip)[first * per : (first + count) * per]
         batch.tokens[row, at : at + count] = torch.from_numpy(tokens)
         batch.mel[row, at * per : (at + count) * per] = dequantise_mel(mel)
         return count
+
+
+def phoneme_classes(corpus: Corpus, clip: int) -> np.ndarray:
+    """(S,) the class of the phoneme that each token of a clip is part of, 0 = not known."""
+    classes = [CTC_CLASS[phoneme] for phoneme in corpus.clips[clip].phonemes]
+    owner = corpus.array("alignment", clip).astype(np.int64)
+    return np.where(owner >= 0, np.array([*classes, 0])[owner], 0)

@@ -62,6 +62,11 @@ class Clip:
     units: tuple[tuple[str, tuple[str, ...]], ...]
     seconds: float
 
+    @property
+    def phonemes(self) -> tuple[str, ...]:
+        """(T,) phoneme tokens of all units."""
+        return tuple(phoneme for _, phonemes in self.units for phoneme in phonemes)
+
 
 def quantise_mel(mel: Tensor) -> np.ndarray:
     """(F, M) log-mel -> uint8."""

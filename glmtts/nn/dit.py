@@ -39,6 +39,7 @@ class DiTConfig:
     Attributes:
         n_mels: Mel bins M.
         vocab_size: Speech tokens; the embedding has one row more (a filler).
+        phonemes: Classes of the phoneme that an id may tell beside its token (`told`); 0: none.
         frames_per_token: Mel frames a token covers, where the network makes frames of tokens.
         dim: Model dimensions D.
         layers: Transformer blocks.
@@ -70,6 +71,7 @@ class DiTConfig:
 
     n_mels: int = 80
     vocab_size: int = 4096
+    phonemes: int = 0
     frames_per_token: int = 2
     dim: int = 256
     layers: int = 6
@@ -239,6 +241,9 @@ class TokenBranch(nn.Module):
             return ConvNeXt(width, inner, grn=config.grn, causal=config.causal_convs)
 
         self.text_embed = nn.Embedding(config.vocab_size + 1, width)
+        if config.phonemes:
+            self.phoneme_embed = nn.Embedding(config.phonemes + 1, width, padding_idx=0)
+            nn.init.zeros_(self.phoneme_embed.weight)
         self.text_blocks = nn.ModuleList(block() for _ in range(config.frame_blocks))
         self.token_blocks = nn.ModuleList(block() for _ in range(config.token_blocks))
         if config.token_blocks:
@@ -255,6 +260,13 @@ class TokenBranch(nn.Module):
         weight[: len(codes)] = spread_codes(codes, self.config.token_dim).to(weight)
         weight[len(codes) :] = 0.0
 
+    def embedded(self, ids: Tensor) -> Tensor:
+        """(B, S) ids -> (B, S, token_dim): what the token is, and what phoneme it is part of."""
+        if not self.config.phonemes:
+            return self.text_embed(ids)
+        vocabulary = self.config.vocab_size
+        return self.text_embed(ids % vocabulary) + self.phoneme_embed(ids // vocabulary)
+
     @property
     def context_tokens(self) -> int:
         """How many earlier tokens a frame depends on at most."""
@@ -267,7 +279,7 @@ class TokenBranch(nn.Module):
         """Features of each frame.
 
         Args:
-            tokens: (B, S) ids.
+            tokens: (B, S) ids, some perhaps `told`.
             speaker: (B, E), already scaled; zeros for the unconditional branch.
             count: (B,) real tokens of each row, None when all are.
             frames: Number of frames F; S * frames_per_token where the branch works at token rate.
@@ -277,7 +289,7 @@ class TokenBranch(nn.Module):
         """
         config = self.config
         if config.token_blocks:
-            x = self.text_embed(tokens)
+            x = self.embedded(tokens)
             if count is not None:  # the end of a sentence looks like padding: zeros follow it
                 real = torch.arange(tokens.shape[1], device=tokens.device) < count[:, None]
                 x = x * real[..., None]
@@ -293,7 +305,7 @@ class TokenBranch(nn.Module):
             # In float32, where a ratio that is not whole may round: as the network was trained.
             place = torch.arange(frames, device=tokens.device, dtype=torch.float32)
             nearest = (place * (tokens.shape[1] / frames)).long().clamp_(max=tokens.shape[1] - 1)
-            x = self.text_embed(tokens[:, nearest])
+            x = self.embedded(tokens[:, nearest])
         if config.absolute_positions:
             x = x + position_table(frames, config.token_dim, x.device).to(x)
         if config.token_speaker:
@@ -301,6 +313,11 @@ class TokenBranch(nn.Module):
         for layer in self.text_blocks:
             x = layer(x)
         return x
+
+
+def told(token: int, phoneme: int, config: DiTConfig) -> int:
+    """The id of a token that is known to be part of a phoneme (class 1 …; 0: not known)."""
+    return token + config.vocab_size * phoneme if config.phonemes else token
 
 
 def position_table(length: int, dim: int, device: torch.device, most: int = 4096) -> Tensor:

@@ -7,16 +7,18 @@ Needs shards with the arrays tokens, mel and speaker. Ends with a component fold
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
 from glmtts import checkpoint
-from glmtts.data.flow_batches import FlowBatches
+from glmtts.data.flow_batches import FlowBatches, phoneme_classes
 from glmtts.data.shards import Corpus
 from glmtts.flow import FlowConfig, FlowOptions, TokenToMel
 from glmtts.speech_tokenizer import SpeechTokenizer
+from glmtts.text.phonemes import CTC_CLASS
 from glmtts.train.common import EMA, Run, adamw, require, set_lr, setup, warmup_cosine
 from glmtts.voice import Prompt, Voice
 
@@ -35,6 +37,10 @@ class Config:
     """Start from this component instead of random weights (its configuration wins)."""
     grow: int = 0
     """Blocks to put on top of those of `init`; they start without a say."""
+    told: float = 0.0
+    """Share of clips whose tokens tell their phonemes; a network of `init` learns to listen."""
+    told_prompts: float = 0.3
+    """That share among prompts, where clips are told."""
     codebook: Path | None = None
     """Tokenizer component whose codes the token embeddings start from."""
     coarse_steps: int = 0
@@ -83,6 +89,8 @@ class Config:
         require(self.steps > 0 and self.warmup > 0, "steps and warmup must be positive.")
         require(self.frames_per_batch >= self.max_frames, "frames_per_batch must hold max_frames.")
         require(self.grow >= 0, "grow must not be negative.")
+        require(0.0 <= self.told <= 1.0, "told is a share, from 0 to 1.")
+        require(0.0 <= self.told_prompts <= 1.0, "told_prompts is a share, from 0 to 1.")
         require(not self.grow or self.init is not None, "grow needs init, the flow to start from.")
 
 
@@ -93,11 +101,16 @@ def main(config: Config) -> None:
         device=config.device, amp=config.amp, threads=config.threads,
     )  # fmt: skip
 
+    corpus = Corpus(config.data)
+
     def build() -> TokenToMel:
         if config.init is None:
-            return TokenToMel(config.model).to(run.device)
-        known = checkpoint.load(TokenToMel, config.init, device=run.device).train()
-        return grown(known, config.grow) if config.grow else known
+            model = TokenToMel(config.model).to(run.device)
+        else:
+            model = checkpoint.load(TokenToMel, config.init, device=run.device).train()
+        if config.told and not model.config.network.phonemes:
+            model = listening(model, corpus)
+        return grown(model, config.grow) if config.grow else model
 
     model, twin = build(), build()
     if config.codebook is not None:
@@ -109,11 +122,10 @@ def main(config: Config) -> None:
     start = run.resume(stateful)
     network = model.config.network
 
-    corpus = Corpus(config.data)
     batches = FlowBatches(
         corpus, frames_per_batch=config.frames_per_batch, max_frames=config.max_frames,
         frames_per_token=network.frames_per_token, joined=config.joined,
-        seed=config.seed, rank=run.rank,
+        seed=config.seed, rank=run.rank, **telling(model, config),
     )  # fmt: skip
     held_out = Corpus(config.valid) if config.valid else None
     trainee = run.parallel(model)
@@ -150,6 +162,39 @@ def main(config: Config) -> None:
     run.finish()
 
 
+def listening(model: TokenToMel, corpus: Corpus, clips: int = 2_000) -> TokenToMel:
+    """The same flow with an ear for phonemes.
+
+    A phoneme starts as what its tokens have in common: the mean of their embeddings in the first
+    `clips` clips. (From zero nothing was learnt: the tokens already tell nearly all.)
+    """
+    network = replace(model.config.network, phonemes=len(CTC_CLASS))
+    wider = TokenToMel(replace(model.config, network=network))
+    wider.load_state_dict(model.state_dict(), strict=False)
+    branch = wider.estimator.text_emb_layer
+    counts = torch.zeros(1 + network.phonemes, network.vocab_size)
+    for clip in range(min(clips, len(corpus))):
+        tokens = torch.from_numpy(corpus.array("tokens", clip).astype(np.int64))
+        classes = torch.from_numpy(phoneme_classes(corpus, clip))
+        size = min(len(tokens), len(classes))
+        counts.index_put_((classes[:size], tokens[:size]), torch.ones(size), accumulate=True)
+    with torch.no_grad():
+        embedded = branch.text_embed.weight[: network.vocab_size].cpu()
+        usual = (counts.sum(0) @ embedded) / counts.sum().clamp(min=1)
+        means = (counts @ embedded) / counts.sum(1, keepdim=True).clamp(min=1) - usual
+        means[(counts.sum(1) == 0) | (torch.arange(len(counts)) == 0)] = 0.0
+        branch.phoneme_embed.weight.copy_(means)
+    return wider.to(next(model.parameters()).device)
+
+
+def telling(model: TokenToMel, config: Config) -> dict[str, Any]:
+    """What batches need to know to tell phonemes."""
+    told, prompts = config.told, config.told_prompts if config.told else 0.0
+    return {
+        "vocabulary": model.config.network.vocab_size, "told": told, "told_prompts": prompts
+    }  # fmt: skip
+
+
 def grown(model: TokenToMel, blocks: int) -> TokenToMel:
     """The same flow with `blocks` more transformer blocks, see `DiT.grow_from`."""
     network = replace(model.config.network, layers=model.config.network.layers + blocks)
@@ -167,7 +212,7 @@ def validate(run: Run, model: TokenToMel, held_out: Corpus, step: int, config: C
     per = model.config.network.frames_per_token
     batches = FlowBatches(
         held_out, frames_per_batch=config.frames_per_batch, max_frames=config.max_frames,
-        frames_per_token=per, joined=config.joined, seed=1,
+        frames_per_token=per, joined=config.joined, seed=1, **telling(model, config),
     )  # fmt: skip
     flow: list[float] = []
     coarse: list[float] = []

@@ -206,9 +206,10 @@ class Renderer:
     @torch.inference_mode()
     def __call__(self, answer: Answer) -> Audio:
         """The sound of an answer."""
-        synth = self._synthesizer
+        synth, case = self._synthesizer, answer.case
         options: FlowOptions = synth.flow_options
-        mel = synth.flow.sample(answer.tokens, answer.case.voice, options)  # (S,) -> (F, M)
+        tokens = synth.telling(answer.tokens, case.phonemes, case.laughs)
+        mel = synth.flow.sample(tokens, case.voice, options)  # (S,) -> (F, M)
         samples = synth.vocoder.decode(mel)  # (F, M) -> (N,)
         return Audio(samples.float().cpu(), synth.sample_rate)
 

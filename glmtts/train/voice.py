@@ -28,6 +28,9 @@ from glmtts.train.voice_data import checked, reference
 from glmtts.train.voice_fit import Cost, Loss, fit
 from glmtts.train.voice_judge import Judge, Verdict, write_card
 
+TOLD = 0.85
+"""Share of clips whose tokens tell what they say to a flow that listens (`glmtts train flow`)."""
+
 
 @dataclass
 class Config:
@@ -206,21 +209,25 @@ def flow_model(
 ) -> tuple[Trained, Loss, Callable[[], float]]:
     """The flow, its training loss by step, and its validation loss."""
     model = checkpoint.load(TokenToMel, folder / "flow", device=run.device)
-    per = model.config.network.frames_per_token
+    network = model.config.network
     longest = max(train.length("mel", clip) for clip in range(len(train)))
-    shape = {
-        "frames_per_batch": max(config.frames_per_batch, 400),
-        "max_frames": max(100, min(400, longest)), "frames_per_token": per,
-    }  # fmt: skip
-    batches = FlowBatches(train, **shape, seed=config.seed)
-    held = FlowBatches(valid, **shape, seed=1)
+    told = TOLD if network.phonemes else 0.0
+
+    def batched(corpus: Corpus, seed: int) -> FlowBatches:
+        return FlowBatches(
+            corpus, frames_per_batch=max(config.frames_per_batch, 400),
+            max_frames=max(100, min(400, longest)), frames_per_token=network.frames_per_token,
+            vocabulary=network.vocab_size, told=told, seed=seed,
+        )  # fmt: skip
+
+    batches, held = batched(train, config.seed), batched(valid, 1)
     if config.full:
         trained = Trained.all_of("flow", model, folder / "flow")
     else:
         share = parsed_budget(config.flow_budget)
         trained = Trained.adapter_of("flow", model, folder / "flow", FLOW_LAYERS, share)
 
-    coarse_steps = 0 if config.full or not model.config.network.coarse_mel else config.coarse_steps
+    coarse_steps = 0 if config.full or not network.coarse_mel else config.coarse_steps
 
     def loss(step: int) -> dict[str, Tensor]:
         found: FlowLosses = model(batches(step).to(run.device), step < coarse_steps)

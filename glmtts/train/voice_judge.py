@@ -121,7 +121,8 @@ class Judge:
         made: list[tuple[str, Audio]] = []
         for place in places:
             tokens = [int(token) for token in self._valid.array("tokens", place)]
-            mel = speaker.flow.sample(tokens, self._voice, options)
+            told = speaker.telling(tokens, self._valid.clips[place].phonemes)
+            mel = speaker.flow.sample(told, self._voice, options)
             made.append((self._valid.clips[place].text, self._sound_of(mel)))
         return self._verdict(made)
 

@@ -12,7 +12,8 @@ from glmtts.data.flow_batches import FlowBatches
 from glmtts.data.shards import Clip, Corpus, quantise_mel, write_shard
 from glmtts.errors import BadInput
 from glmtts.flow import FlowConfig, TokenToMel
-from glmtts.nn.dit import DiTConfig
+from glmtts.nn.dit import DiTConfig, told
+from glmtts.text.phonemes import CTC_CLASS
 from glmtts.train import flow
 from glmtts.train.common import Run
 
@@ -159,3 +160,85 @@ def test_a_grown_flow_speaks_as_before_and_all_of_it_learns(shards: Path) -> Non
     new = deeper.estimator.transformer_blocks[-1].ff.ff[2].weight  # type: ignore[union-attr,index]
     assert new.grad is not None
     assert bool(new.grad.abs().sum() > 0)
+
+
+SPOKEN = ("<|N|>", "<|I3|>", "<|H|>", "<|AO3|>")
+
+
+@pytest.fixture
+def aligned(tmp_path: Path) -> Path:
+    """Clips whose tokens say nothing: what the mel is, the phonemes alone tell."""
+    rng = np.random.default_rng(0)
+    clips: list[Clip] = []
+    arrays: dict[str, list[np.ndarray]] = {"tokens": [], "alignment": [], "mel": [], "speaker": []}
+    for number in range(12):
+        owners = np.sort(rng.integers(0, 4, 20))
+        units = (("你", SPOKEN[:2]), ("好", SPOKEN[2:]))
+        clips.append(Clip(str(number), "zh", f"s{number % 3}", "你好", units, 0.8))
+        arrays["tokens"].append(rng.integers(0, 16, 20))
+        arrays["alignment"].append(np.where(np.arange(20) == 0, -1, owners))
+        rows = torch.from_numpy(owners).repeat_interleave(2, 0)
+        arrays["mel"].append(quantise_mel(TABLE[rows]))
+        arrays["speaker"].append(np.eye(4)[number % 3])
+    write_shard(tmp_path / "aligned", 0, clips, arrays)
+    return tmp_path / "aligned"
+
+
+def test_a_share_of_the_clips_tells_its_phonemes(aligned: Path, shards: Path) -> None:
+    plain = batches(aligned)
+    whole = batches(aligned, vocabulary=16, told=1.0)
+    some = batches(aligned, vocabulary=16, told=0.5, told_prompts=0.5)
+    classes = torch.tensor([0, *(CTC_CLASS[phoneme] for phoneme in SPOKEN)])
+    told_rows = rows = 0
+    for step in range(30):
+        assert int(plain(step).tokens.max()) < 16
+        batch = whole(step)
+        for row, frames in enumerate(batch.frames.tolist()):
+            own = batch.tokens[row, int(batch.joint[row]) // 2 : frames // 2]
+            assert bool(torch.isin(own // 16, classes).all())
+            assert int((own // 16 == 0).sum()) <= 1  # the token nobody placed
+            assert not bool((batch.tokens[row, : int(batch.joint[row]) // 2] >= 16).any())
+        known = (some(step).tokens >= 16).sum(1)
+        told_rows, rows = told_rows + int((known > 0).sum()), rows + len(known)
+    assert 0.3 < told_rows / rows < 0.9
+    with pytest.raises(BadInput, match="hold no alignment"):
+        batches(shards, vocabulary=16, told=0.5)
+
+
+def test_a_flow_learns_to_listen(aligned: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    deaf = TokenToMel(MODEL)
+    corpus = Corpus(aligned)
+    heard = flow.listening(deaf, corpus)
+    assert heard.config.network.phonemes == len(CTC_CLASS)
+    branch = heard.estimator.text_emb_layer
+    said = [
+        int(token) for clip in range(12)
+        for token, owner in zip(corpus.array("tokens", clip), corpus.array("alignment", clip),
+                                strict=True) if owner == 1
+    ]  # fmt: skip
+    everything = torch.cat([torch.from_numpy(corpus.array("tokens", clip)) for clip in range(12)])
+    mean = branch.text_embed(torch.tensor(said)).mean(0)
+    usual = branch.text_embed(everything.long()).mean(0)
+    number = torch.tensor(CTC_CLASS[SPOKEN[1]])
+    torch.testing.assert_close(branch.phoneme_embed(number), mean - usual)
+    assert not branch.phoneme_embed.weight[0].any()
+    assert not branch.phoneme_embed.weight[CTC_CLASS["<|Q|>"]].any()  # nobody said it
+    with pytest.raises(BadInput, match="not in this model's vocabulary"):
+        deaf.checked_ids([16])
+    assert heard.checked_ids([told(3, 2, heard.config.network)]) == [35]
+    assert told(3, 2, deaf.config.network) == 3
+
+    checkpoint.save(deaf, tmp_path / "deaf")
+    out = tmp_path / "run"
+    more = {"init": tmp_path / "deaf", "told": 1.0, "steps": 40, "coarse_steps": 40, "lr": 3e-2}
+    flow.main(config(aligned, out, valid=str(aligned), valid_every=40, **more))
+    taught = checkpoint.load(TokenToMel, out / "step_000040")
+    batch = batches(aligned, vocabulary=16, told=1.0, joined=0.0)(3)
+    rough = {
+        name: taught(replace(batch, tokens=tokens), coarse_only=True).total.item()
+        for name, tokens in (("told", batch.tokens), ("bare", batch.tokens % 16))
+    }
+    assert rough["told"] < 0.7 * rough["bare"]
+    with pytest.raises(BadInput, match="told is a share"):
+        config(aligned, out, told=1.5)
