@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from glmtts import checkpoint
 from glmtts.data.flow_batches import FlowBatches, phoneme_classes
 from glmtts.data.shards import Corpus
-from glmtts.flow import FlowConfig, FlowOptions, TokenToMel
+from glmtts.flow import FlowConfig, FlowOptions, Guided, TokenToMel
 from glmtts.speech_tokenizer import SpeechTokenizer
 from glmtts.text.phonemes import CTC_CLASS
 from glmtts.train.common import EMA, Run, adamw, require, set_lr, setup, warmup_cosine
@@ -37,6 +37,11 @@ class Config:
     """Start from this component instead of random weights (its configuration wins)."""
     grow: int = 0
     """Blocks to put on top of those of `init`; they start without a say."""
+    guided_by: Path | None = None
+    """A flow whose guided velocity is learnt, so that speaking needs no guidance (and half the
+    work); start from it with `init`."""
+    guidance: float = 0.7
+    """Its guidance."""
     told: float = 0.0
     """Share of clips whose tokens tell their phonemes; a network of `init` learns to listen."""
     told_prompts: float = 0.3
@@ -89,6 +94,7 @@ class Config:
         require(self.steps > 0 and self.warmup > 0, "steps and warmup must be positive.")
         require(self.frames_per_batch >= self.max_frames, "frames_per_batch must hold max_frames.")
         require(self.grow >= 0, "grow must not be negative.")
+        require(self.guidance >= 0.0, "guidance must not be negative.")
         require(0.0 <= self.told <= 1.0, "told is a share, from 0 to 1.")
         require(0.0 <= self.told_prompts <= 1.0, "told_prompts is a share, from 0 to 1.")
         require(not self.grow or self.init is not None, "grow needs init, the flow to start from.")
@@ -121,6 +127,10 @@ def main(config: Config) -> None:
     stateful = {"model": model, "ema": ema, "optimizer": optimizer}
     start = run.resume(stateful)
     network = model.config.network
+    teacher = None
+    if config.guided_by is not None:
+        wise = checkpoint.load(TokenToMel, config.guided_by, device=run.device)
+        teacher = Guided(wise.requires_grad_(False).eval(), config.guidance)
 
     batches = FlowBatches(
         corpus, frames_per_batch=config.frames_per_batch, max_frames=config.max_frames,
@@ -139,7 +149,7 @@ def main(config: Config) -> None:
         batch = batches(step).to(run.device)
 
         with run.autocast():
-            losses = trainee(batch, step < config.coarse_steps)
+            losses = trainee(batch, step < config.coarse_steps, teacher)
         losses.total.backward()
         grad_norm = clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
@@ -223,11 +233,12 @@ def validate(run: Run, model: TokenToMel, held_out: Corpus, step: int, config: C
                 losses = model(batches(index).to(run.device))
             flow.append(float(losses.flow))
             coarse.append(float(losses.coarse))
+    options = FlowOptions(guidance=0.0) if config.guided_by else FlowOptions()
     errors: list[float] = []
     spread: list[float] = []
     clips = np.linspace(0, len(held_out) - 1, min(config.valid_clips, len(held_out)))
     for number, clip in enumerate(clips.astype(int).tolist()):
-        truth, spoken = speak_clip(model, batches, clip, run)
+        truth, spoken = speak_clip(model, batches, clip, run, options)
         errors.append(float((truth - spoken).abs().mean()))
         spread.append(float(spoken.std(0).mean() / truth.std(0).mean()))
         run.log_picture(step, f"mel{number}", torch.cat((truth, spoken), 1).T)
@@ -238,7 +249,7 @@ def validate(run: Run, model: TokenToMel, held_out: Corpus, step: int, config: C
 
 
 def speak_clip(
-    model: TokenToMel, batches: FlowBatches, clip: int, run: Run
+    model: TokenToMel, batches: FlowBatches, clip: int, run: Run, options: FlowOptions
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The mel of a clip and what the model makes of its tokens in the voice of a sibling clip."""
     rng = np.random.default_rng(0)
@@ -250,5 +261,5 @@ def speak_clip(
         name="", transcript="", prompt=Prompt(), mel=item.mel[0, :joint], speaker=item.speaker[0],
         speech_tokens=prompt,
     )  # fmt: skip
-    spoken = model.sample(tokens[joint // per :].to(run.device), voice, FlowOptions())
+    spoken = model.sample(tokens[joint // per :].to(run.device), voice, options)
     return item.mel[0, joint:end], spoken.float().cpu()

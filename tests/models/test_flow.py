@@ -7,7 +7,7 @@ import torch
 
 from glmtts import checkpoint
 from glmtts.errors import BadInput
-from glmtts.flow import FlowBatch, FlowConfig, FlowOptions, TokenToMel
+from glmtts.flow import FlowBatch, FlowConfig, FlowOptions, FlowPrompt, Guided, TokenToMel
 from glmtts.nn.dit import DiTConfig
 from glmtts.nn.masks import attention_bias, block_ends, look_ahead_ends, prompt_block_ends
 from glmtts.voice import Prompt, Voice
@@ -242,3 +242,44 @@ def test_the_official_network_is_a_configuration() -> None:
     with torch.device("meta"):
         model = TokenToMel(FlowConfig.official())
     assert sum(parameter.numel() for parameter in model.parameters()) == 225_299_792
+
+
+@pytest.mark.parametrize("drop_tokens", [False, True])
+@pytest.mark.parametrize("channels", [0, 3])
+def test_what_a_teacher_teaches_is_the_guided_velocity(drop_tokens: bool, channels: int) -> None:
+    network = replace(NETWORK, speaker_channels=channels)
+    model = tiny(replace(TINY, network=network, drop_tokens=drop_tokens))
+    who, spoken, options = voice(), sentence(9).tolist(), FlowOptions(steps=1, guidance=0.7)
+    prompt = FlowPrompt.of(model, who, options)
+    ids, known = [*prompt.tokens, *spoken], len(prompt.mel)
+    frames = 2 * len(ids)
+    x = torch.randn(frames, network.n_mels)
+    guide = model.estimator.guide(
+        prompt.condition(0, frames), *model.token_features(prompt, ids, frames), prompt.modulations
+    )
+    expected = model.velocity(x, guide, 0, options)
+    mel = torch.cat((prompt.mel, torch.randn(frames - known, network.n_mels)))
+    taught = Guided(model, 0.7).velocity(
+        x[None], (torch.arange(frames) < known)[None], mel[None], torch.tensor([ids]),
+        torch.tensor([len(ids)]), torch.zeros(1), who.speaker[None],
+        torch.full((1, frames), frames),
+    )  # fmt: skip
+    torch.testing.assert_close(taught[0], expected)
+
+
+def test_a_flow_learns_to_do_without_guidance() -> None:
+    torch.manual_seed(0)
+    model, pupil, data = tiny(), tiny(), batch()
+    teacher = Guided(model, 2.0)
+    optimizer = torch.optim.AdamW(pupil.parameters(), lr=3e-3)
+    losses: list[float] = []
+    for step in range(60):
+        torch.manual_seed(step % 4)
+        found = pupil(data, teacher=teacher)
+        losses.append(float(found.flow))
+        found.total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    torch.manual_seed(0)
+    assert float(model(data, teacher=Guided(model, 0.0)).flow) < 1e-9  # it is its own already
+    assert sum(losses[-4:]) < 0.6 * sum(losses[:4])
