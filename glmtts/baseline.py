@@ -105,9 +105,7 @@ def flow_loop(
     noise = torch.cat((prompt.noise(bins), draw_noise(seeded(options.seed), frames - known, bins)))
     x = noise.to(prompt.mel) * options.temperature
     condition, rows = prompt.condition(0, frames), len(prompt.speaker)
-    spoken = torch.tensor([ids], device=x.device).expand(rows, -1)
-    if prompt.blind:
-        spoken = torch.cat((spoken[:1], torch.zeros_like(spoken[:1])))
+    spoken = prompt.ids(ids).expand(rows, -1)
     for time, step in flow.grid(options.steps):
         features, coarse = network.token_features(spoken, prompt.speaker, frames)
         times = torch.full((rows,), time, device=x.device)

@@ -12,7 +12,7 @@ Shapes: B batch, S speech tokens, F mel frames, M mel bins, E speaker dimensions
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -243,9 +243,7 @@ class TokenToMel(nn.Module):
         t, keep = time[:, None, None], 1.0 - config.sigma_min
         x = (1.0 - keep * t) * noise + t * target
         count = batch.frames // network.frames_per_token
-        tokens = batch.tokens
-        if config.drop_tokens:
-            tokens = tokens.masked_fill(dropped[:, None], 0)
+        tokens = torch.where(dropped[:, None], self.unconditional(batch.tokens), batch.tokens)
         features, coarse = self.estimator.token_features(tokens, speaker, length, count)
         bins = target.shape[-1]
         rough = torch.zeros((), device=device)
@@ -475,6 +473,16 @@ class TokenToMel(nn.Module):
         layer = self.spk_embed_affine_layer
         return layer(speaker[:, : layer.in_features])
 
+    def unconditional(self, ids: Tensor) -> Tensor:
+        """Ids as the unconditional row hears them: without phonemes, or as nothing at all.
+
+        So guidance leads towards the phonemes that are told, too.
+        """
+        if self.config.drop_tokens:
+            return torch.zeros_like(ids)
+        network = self.config.network
+        return ids % network.vocab_size if network.phonemes else ids
+
     def packed(self, dtype: torch.dtype = torch.float32) -> "TokenToMel":
         """Make the network ready for inference on this machine, for good, and return it.
 
@@ -541,8 +549,8 @@ class Guided:
             projected = model.speaker_channels(speaker)[:, None].expand(-1, length, -1)
             condition = torch.cat((condition, projected), -1)
             blind = torch.cat((blind, torch.zeros_like(projected)), -1)
-        silent = torch.zeros_like(tokens) if model.config.drop_tokens else tokens
-        ids, speakers = torch.cat((tokens, silent)), torch.cat((speaker, torch.zeros_like(speaker)))
+        ids = torch.cat((tokens, model.unconditional(tokens)))
+        speakers = torch.cat((speaker, torch.zeros_like(speaker)))
         features, coarse = model.estimator.token_features(ids, speakers, length, count.repeat(2))
         both = model.estimator(
             x.repeat(2, 1, 1), torch.cat((condition, blind)), features, coarse, time.repeat(2),
@@ -561,7 +569,7 @@ class FlowPrompt:
         speaker: (rows, E); the unconditional row is zeros.
         channels: (rows, speaker_channels) that the condition carries of the speaker.
         modulations: Shifts, scales and gates of all steps.
-        blind: The unconditional row hears token 0 throughout.
+        unconditional: Ids as the unconditional row hears them.
         alike: Both rows have the same token features.
     """
 
@@ -570,7 +578,7 @@ class FlowPrompt:
     speaker: Tensor
     channels: Tensor
     modulations: Modulations
-    blind: bool
+    unconditional: Callable[[Tensor], Tensor]
     alike: bool
 
     @classmethod
@@ -608,16 +616,15 @@ class FlowPrompt:
         times = torch.tensor([time for time, _ in model.grid(options.steps)], device=mel.device)
         with at_most(1):  # few rows, whose sums round by the number of threads
             modulations = model.estimator.modulations(times[:, None], speaker)
-        blind = guided and config.drop_tokens
-        alike = not blind and not network.token_speaker
-        return cls(tuple(tokens), mel, speaker, channels, modulations, blind, alike)
+        same = not config.drop_tokens and not network.phonemes and not network.token_speaker
+        alike = same or not guided
+        unconditional = model.unconditional
+        return cls(tuple(tokens), mel, speaker, channels, modulations, unconditional, alike)
 
     def ids(self, tokens: Sequence[int]) -> Tensor:
         """(rows, S) ids of both rows, (1, S) where they are alike."""
         row = torch.tensor([tokens], device=self.mel.device)
-        if self.blind:
-            return torch.cat((row, torch.zeros_like(row)))
-        return row if self.alike else row.expand(len(self.speaker), -1)
+        return row if self.alike else torch.cat((row, self.unconditional(row)))
 
     def noise(self, bins: int) -> Tensor:
         """(P, M) initial noise of the prompt: always the same, so that a voice is opened once."""
