@@ -512,6 +512,11 @@ def _task(name: str, about: str, cases: str, *, needs_cases: bool, subset: str =
         help="Utterances drawn for each sentence, of which the best is kept; the model's own "
         "number if absent.",
     )
+    @click.option(
+        "--top-p",
+        type=click.FloatRange(0.0, 1.0, min_open=True),
+        help="Nucleus that speech tokens are drawn from; the model's own if absent.",
+    )
     @click.option("--workers", default=0, help="Processes for each judge; 0: in this one.")
     @click.option("--players", default=24, show_default=True, help="Sounds in the report.")
     @DEVICE

@@ -40,6 +40,7 @@ def run(
     device: str,
     components: Sequence[str] = (),
     candidates: int | None = None,
+    top_p: float | None = None,
 ) -> tuple[dict[str, Any], str]:
     """Run a task; its summary, and a table for people.
 
@@ -62,7 +63,7 @@ def run(
     )  # fmt: skip
     source: Source = Folder(audio) if audio is not None else Speaker(
         model, out / "audio", device=device, voice=voice, paced=task.paced, styled=task.styled,
-        components=component_folders(components), candidates=candidates,
+        components=component_folders(components), candidates=candidates, top_p=top_p,
     )  # fmt: skip
     with tqdm(total=len(said) * len(plan.seeds), unit="case", desc=name) as bar:
 

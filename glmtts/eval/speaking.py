@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -85,6 +85,7 @@ class Speaker:
         styled: bool = False,
         components: Mapping[str, str | Path] | None = None,
         candidates: int | None = None,
+        top_p: float | None = None,
         synthesizer: Any = None,
     ) -> None:
         """Load the model.
@@ -98,6 +99,7 @@ class Speaker:
             styled: Each case in its style, by control tags.
             components: Folders of parts that replace the model's own, by name.
             candidates: Utterances drawn for each sentence; None: the model's own number.
+            top_p: Nucleus that tokens are drawn from; None: the model's own.
             synthesizer: Speaks instead of the loaded model.
 
         Raises:
@@ -106,10 +108,10 @@ class Speaker:
         components = dict(components or {})
         self._about = {
             "model": model, "voice": voice, "paced": paced, "candidates": candidates,
-            "styled": styled,
+            "top_p": top_p, "styled": styled,
             "components": {name: str(folder) for name, folder in components.items()},
         }  # fmt: skip
-        self._candidates, self._styled = candidates, styled
+        self._drawn, self._styled = Sampling(candidates=candidates, top_p=top_p), styled
         self._folder, self._pace = folder, Pace.growing() if paced else Pace.whole_sentence()
         self._model: Any = synthesizer or Synthesizer.load(
             model, device=device, components=components
@@ -133,8 +135,9 @@ class Speaker:
         first = 0.0
         parts: list[Audio] = []
         style = (case.style or None) if self._styled else None
-        sampling = Sampling(seed=seed, candidates=self._candidates)
-        options = SpeakOptions(sampling=sampling, pace=self._pace, style=style)
+        options = SpeakOptions(
+            sampling=replace(self._drawn, seed=seed), pace=self._pace, style=style
+        )
         try:
             voice = self._voice_of(case)
             started = time.monotonic()

@@ -125,13 +125,15 @@ def test_a_run_tells_which_parts_spoke_and_how_many_utterances_were_drawn(tmp_pa
     fake = FakeSynthesizer()
     speaker = Speaker(
         "fake", tmp_path / "audio", components={"lm": Path("mine/lm")}, candidates=1,
-        synthesizer=fake,
+        top_p=0.9, synthesizer=fake,
     )  # fmt: skip
     evaluate(plan_of(tmp_path, "One."), speaker, make=makes(Seconds()))
     assert fake.calls[0][2].sampling.candidates == 1
+    assert fake.calls[0][2].sampling.top_p == 0.9
     run = json.loads((tmp_path / "summary.json").read_text())
     assert run["source"]["components"] == {"lm": "mine/lm"}
     assert run["source"]["candidates"] == 1
+    assert run["source"]["top_p"] == 0.9
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
