@@ -265,6 +265,8 @@ class TokenizerHeadsConfig:
         layers: Convolution blocks before the classes.
         features: Dimensions of the encoder feature that is reconstructed; 0 = none.
         prior_scale: How strongly the label prior is divided out when phonemes are read or aligned.
+        upsample: How often each code is read, so that slow codes too can spell quick phonemes, and
+            tell the pitch at 50 Hz: 50 / (2 x tokens a second).
     """
 
     code_dim: int = 64
@@ -273,6 +275,7 @@ class TokenizerHeadsConfig:
     layers: int = 3
     features: int = 0
     prior_scale: float = 0.5
+    upsample: int = 1
 
 
 class ConvBlock(nn.Module):
@@ -311,8 +314,11 @@ class TokenizerHeads(nn.Module):
         self.log_prior: Tensor
 
     def phoneme_logits(self, codes: Tensor) -> Tensor:
-        """(B, S, code dimensions) -> (B, S, classes), class 0 is the CTC blank."""
-        return self.classes(self.speech(self.speech_in(codes)))
+        """(B, S, code dimensions) -> (B, S x upsample, classes), class 0 is the CTC blank."""
+        return self.classes(self.speech(self.speech_in(self._often(codes))))
+
+    def _often(self, codes: Tensor) -> Tensor:
+        return codes.repeat_interleave(self.config.upsample, 1)
 
     def phoneme_scores(self, codes: Tensor) -> Tensor:
         """Log-posterior less the scaled label prior, to read and align by: (B, S, classes)."""
@@ -321,7 +327,7 @@ class TokenizerHeads(nn.Module):
 
     def pitch_curve(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """(B, S, code dimensions) -> relative log F0 (B, 2S) and voicing logits (B, 2S)."""
-        out = self.pitch_out(self.pitch(self.pitch_in(codes)))
+        out = self.pitch_out(self.pitch(self.pitch_in(self._often(codes))))
         out = out.reshape(out.shape[0], -1, 2)
         return out[..., 0], out[..., 1]
 

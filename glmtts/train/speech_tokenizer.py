@@ -90,6 +90,8 @@ class Config:
         """Refuse settings that contradict each other."""
         dim = self.model.code_dim or self.model.dim
         require(self.heads.code_dim == dim, f"heads.code_dim must be {dim}, the model's code size.")
+        rate = self.model.tokens_per_second * self.heads.upsample
+        require(rate == 25.0, f"heads.upsample must bring the codes to 25 Hz, it makes {rate:g}.")
 
 
 def noisy(samples: Tensor, lengths: Tensor, share: float) -> Tensor:
@@ -122,13 +124,14 @@ class TokenizerTraining(nn.Module):
         ids, commitment, codes = torch.zeros(0), x.new_zeros(()), x
         if quantise:
             codes, ids, commitment = self.tokenizer.quantizer(x, mask)
-        counts = mask.sum(1)
+        read = mask.repeat_interleave(heads.config.upsample, 1)
+        counts = read.sum(1)
 
         logits = heads.phoneme_logits(codes).float()
         log_probs = logits.log_softmax(-1)
         if self.training:
             with torch.no_grad():
-                seen = log_probs[mask].exp().mean(0).clamp(min=1e-6).log()
+                seen = log_probs[read].exp().mean(0).clamp(min=1e-6).log()
                 rate = 0.05 if heads.log_prior.any() else 1.0
                 heads.log_prior.lerp_(seen, rate)
         scored = log_probs - config.prior_scale * heads.log_prior
@@ -138,7 +141,7 @@ class TokenizerTraining(nn.Module):
         ) / batch.label_lengths.sum()  # fmt: skip
 
         pitch, voicing = (y.float() for y in heads.pitch_curve(codes))
-        frames = mask.repeat_interleave(2, 1)[:, : batch.f0.shape[1]]
+        frames = read.repeat_interleave(2, 1)[:, : batch.f0.shape[1]]
         pitch, voicing = pitch[:, : frames.shape[1]], voicing[:, : frames.shape[1]]
         voiced = (batch.f0 > 0) & frames
         log_f0 = batch.f0.clamp(min=50.0).log()

@@ -1,0 +1,386 @@
+"""The report's claims at nano's scale: `python runs/claims.py NAME [--steps N] [--clips N]`.
+
+tokenizer  25 or 12.5 Hz, with or without pitch supervision, whole or block-causal: phoneme error
+           through the codes, what a probe hears of the pitch in them, and of laughs
+vocoder    Vocos and Vocos2D, equal parameters and steps: log-spectral distance below and above
+           4 kHz, MOS of copies
+hours      the language model from a half to all hours of speech, equal steps: how its tokens read
+page       docs/claims.md from what has been measured
+
+All trainings of a claim have the same seed, data and steps; they are short and tell differences,
+not what such a model can become. Each is done once and kept under runs/claims. Intervals are
+bootstraps over the held-out clips (95 %); differences are paired.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glmtts import checkpoint
+from glmtts.audio import Audio, log_mel
+from glmtts.data.audio_batches import TokenizerBatches
+from glmtts.data.shards import Corpus, write_shard
+from glmtts.judges.base import Sample
+from glmtts.judges.naturalness import Mos
+from glmtts.lm import TextToSpeechTokens
+from glmtts.proofreader import Proofreader
+from glmtts.sampling import Sampling
+from glmtts.speech_tokenizer import ConvBlock, SpeechTokenizer, TokenizerHeads
+from glmtts.text.tokenizer import TextTokenizer
+from glmtts.train.speech_tokenizer import Config as TokenizerConfig
+from glmtts.train.speech_tokenizer import TokenizerTraining, phoneme_errors
+from glmtts.train.vocoder import distances
+from glmtts.vocoder import Vocoder
+from glmtts.voice import Prompt
+
+Rows = dict[str, dict[str, list[float]]]
+"""Of each variant, figures by name: one of each held-out clip."""
+
+OUT = Path("runs/claims")
+AUDIO, VALID = "data/nano/audio/train", "data/nano/audio/valid_text"
+LAUGHS = "data/laughs/audio/train"
+TOKENS, HELD = "data/nano4/train", "data/nano4/valid_text"
+
+TOKENIZERS = {
+    "as nano": [],
+    "12.5 Hz": ["--model.pooling", "4", "--heads.upsample", "2"],
+    "no pitch": ["--pitch-weight", "0"],
+    "block-causal": ["--model.causal-block", "25"],
+}
+VOCODERS = {
+    "vocos": ["--model.kind", "vocos", "--model.dims", "320", "--model.hidden", "960"],
+    "vocos2d": ["--model.kind", "vocos2d"],
+}
+HOURS = (0.5, 1.0, 2.0, 4.0, 7.0)
+
+
+def train(stage: str, out: Path, *flags: str) -> Path:
+    """Run `glmtts train STAGE` unless that was done; the newest checkpoint."""
+    out = out.with_name(out.name.replace(" ", "_"))
+    if not (out / "done").exists():
+        subprocess.run(
+            [sys.executable, "-m", "glmtts", "train", stage, "--out", str(out), *flags], check=True
+        )
+        (out / "done").touch()
+    return max(out.glob("step_*"))
+
+
+def interval(values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
+    """Mean and its 95 % interval by the bootstrap over clips, each with its weight."""
+    v = np.asarray(values, dtype=np.float64)
+    w = np.ones_like(v) if weights is None else np.asarray(weights, dtype=np.float64)
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(v), size=(2_000, len(v)))
+    means = (v * w)[drawn].sum(1) / w[drawn].sum(1)
+    return [float((v * w).sum() / w.sum()), *np.percentile(means, [2.5, 97.5]).tolist()]
+
+
+def differences(rows: Rows, base: str) -> Rows:
+    """Of each other variant to `base`, clip by clip."""
+    return {
+        name: {
+            key: interval(np.subtract(values, rows[base][key]).tolist())
+            for key, values in found.items()
+            if len(values) == len(rows[base][key])
+        }
+        for name, found in rows.items()
+        if name != base
+    }  # fmt: skip
+
+
+def keep(name: str, rows: Rows, base: str, about: dict[str, object]) -> None:
+    """Write and print what was measured."""
+    means = {who: {key: interval(v) for key, v in found.items()} for who, found in rows.items()}
+    result: dict[str, Any] = {
+        "about": about,
+        "base": base,
+        "means": means,
+        "differences": differences(rows, base),
+    }
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / f"{name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    print(table(result))
+
+
+# ----- speech tokens ------------------------------------------------------------------------------
+
+
+def tokenizer(steps: int, clips: int) -> None:
+    """Four tokenizers from Whisper's encoder."""
+    rows: Rows = {}
+    for name, flags in TOKENIZERS.items():
+        folder = train(
+            "tokenizer", OUT / "tokenizer" / name, "--recipe", "nano", "--data", AUDIO,
+            "--valid", VALID,
+            "--steps", str(steps), "--save-every", "200", "--valid-every", "1000",
+            "--threads", "1", *flags,
+        )  # fmt: skip
+        rows[name] = tokenizer_figures(folder, clips)
+        print(name, {key: round(float(np.mean(v)), 4) for key, v in rows[name].items()})
+    keep("tokenizer", rows, "as nano", {"steps": steps, "clips": clips, "data": AUDIO})
+
+
+@torch.no_grad()
+def tokenizer_figures(folder: Path, clips: int) -> dict[str, list[float]]:
+    """Of each clip: phoneme error, error of a pitch probe; of each laugh: whether it is told."""
+    model = checkpoint.load(SpeechTokenizer, folder)
+    heads = checkpoint.load(TokenizerHeads, folder / "heads")
+    saved = json.loads((folder / "run.json").read_text())
+    config = TokenizerConfig(
+        AUDIO, VALID, model=model.config, heads=heads.config, frozen_layers=saved["frozen_layers"]
+    )
+    training = TokenizerTraining(model, heads, config).eval()
+    batches = TokenizerBatches(Corpus(VALID), 40.0, model.config.sample_rate, 0)
+    errors: list[float] = []
+    for clip in range(min(clips, len(batches.corpus))):
+        batch = batches.collate([clip])
+        wrong, labels = phoneme_errors(training(batch, True), batch)
+        errors.append(wrong / max(1, labels))
+    pitch = pitch_probe(model, clips)
+    laughs = laugh_probe(model)
+    return {"phoneme error": errors, "pitch error (semitones)": pitch, "laughs told": laughs}
+
+
+def codes_of(model: SpeechTokenizer, corpus: Corpus, clip: int) -> Tensor:
+    """(S, code dimensions) the codes of a clip."""
+    sound = corpus.array("audio", clip).astype(np.float32) / 32768.0
+    rate = 24_000
+    ids = model.encode(Audio(torch.from_numpy(sound), rate))
+    return F.embedding(torch.as_tensor(ids), model.quantizer.weight).float()
+
+
+class Probe(nn.Module):
+    """Codes (1, S, C) to `outputs` values of `often` frames a code: (S x often, outputs)."""
+
+    def __init__(self, codes: int, often: int, outputs: int) -> None:
+        """Fresh weights."""
+        super().__init__()
+        self.often = often
+        self.open, self.close = nn.Linear(codes, 128), nn.Linear(128, outputs * often)
+        self.blocks = nn.Sequential(ConvBlock(128), ConvBlock(128))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """See the class."""
+        y = self.close(self.blocks(self.open(codes)))
+        return y.reshape(codes.shape[1] * self.often, -1)
+
+
+def fit(probe: Probe, loss: Callable[[int], Tensor], clips: int, steps: int = 1_500) -> None:
+    """Train a probe on clips drawn at random."""
+    rng = np.random.default_rng(0)
+    optimizer = torch.optim.AdamW(probe.parameters(), lr=1e-3)
+    with torch.enable_grad():
+        for _ in range(steps):
+            loss(int(rng.integers(clips))).backward()
+            nn.utils.clip_grad_norm_(probe.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def pitch_probe(model: SpeechTokenizer, clips: int, most: int = 400) -> list[float]:
+    """Mean error of log F0 (from the clip's mean) in voiced frames, in semitones, of each clip."""
+
+    def pairs(corpus: Corpus, count: int) -> list[tuple[Tensor, Tensor]]:
+        found: list[tuple[Tensor, Tensor]] = []
+        for clip in range(min(count, len(corpus))):
+            codes, f0 = (
+                codes_of(model, corpus, clip),
+                torch.from_numpy(np.array(corpus.array("f0", clip), dtype=np.float32)),
+            )
+            size = min(len(codes) * model.config.pooling, len(f0))
+            if int((f0[:size] > 0).sum()) > 10:
+                found.append((codes[None], f0[:size]))
+        return found
+
+    def missed(probe: Probe, pair: tuple[Tensor, Tensor]) -> Tensor:
+        codes, f0 = pair
+        voiced = f0 > 0
+        wanted = f0[voiced].log()
+        told = probe(codes)[: len(f0), 0][voiced]
+        return (told - (wanted - wanted.mean())).abs().mean()
+
+    known, held = pairs(Corpus(AUDIO), most), pairs(Corpus(VALID), clips)
+    torch.manual_seed(0)
+    probe = Probe(model.quantizer.weight.shape[1], model.config.pooling, 1)
+    fit(probe, lambda clip: missed(probe, known[clip]), len(known))
+    return [12.0 / np.log(2.0) * float(missed(probe, pair)) for pair in held]
+
+
+def laugh_probe(model: SpeechTokenizer) -> list[float]:
+    """Balanced accuracy of "is this token of a laugh?", of each laughing clip that was held out."""
+    corpus = Corpus(LAUGHS)
+    pairs: list[tuple[Tensor, Tensor]] = []
+    for clip in range(len(corpus)):
+        span = np.array(corpus.array("laugh", clip), dtype=np.float64).ravel()
+        if len(span) != 2 or not span[1] > span[0]:
+            continue
+        codes = codes_of(model, corpus, clip)
+        when = (torch.arange(len(codes)) + 0.5) / model.config.tokens_per_second
+        inside = (when >= span[0]) & (when < span[1])
+        if 3 < int(inside.sum()) < len(codes) - 3:
+            pairs.append((codes[None], inside))
+    known, held = pairs[: len(pairs) * 3 // 4], pairs[len(pairs) * 3 // 4 :]
+
+    def missed(pair: tuple[Tensor, Tensor]) -> Tensor:
+        return F.binary_cross_entropy_with_logits(probe(pair[0])[:, 0], pair[1].float())
+
+    torch.manual_seed(0)
+    probe = Probe(model.quantizer.weight.shape[1], 1, 1)
+    fit(probe, lambda clip: missed(known[clip]), len(known))
+    found: list[float] = []
+    for codes, inside in held:
+        said = probe(codes)[:, 0] > 0
+        found.append(0.5 * float(said[inside].float().mean() + (~said[~inside]).float().mean()))
+    return found
+
+
+# ----- vocoders -----------------------------------------------------------------------------------
+
+
+def vocoder(steps: int, clips: int) -> None:
+    """Vocos and Vocos2D, from the spectral and mel losses alone."""
+    rows: Rows = {}
+    sizes: dict[str, int] = {}
+    for name, flags in VOCODERS.items():
+        folder = train(
+            "vocoder", OUT / "vocoder" / name, "--recipe", "nano", "--data", AUDIO,
+            "--valid", VALID,
+            "--steps", str(steps), "--save-every", "200", "--threads", "1", *flags,
+        )  # fmt: skip
+        model = checkpoint.load(Vocoder, folder).eval()
+        sizes[name] = sum(p.numel() for p in model.parameters())
+        rows[name] = vocoder_figures(model, clips)
+        print(
+            name, sizes[name], {key: round(float(np.mean(v)), 3) for key, v in rows[name].items()}
+        )
+    keep("vocoder", rows, "vocos", {"steps": steps, "clips": clips, "parameters": sizes})
+
+
+@torch.no_grad()
+def vocoder_figures(model: Vocoder, clips: int) -> dict[str, list[float]]:
+    """Distances (dB) and MOS of copies."""
+    corpus, judge = Corpus(VALID), Mos()
+    rows: dict[str, list[float]] = {
+        "LSD below 4 kHz (dB)": [],
+        "LSD above 4 kHz (dB)": [],
+        "MOS": [],
+    }
+    hop, rate = model.spec.hop_length, model.spec.sample_rate
+    for clip in range(min(clips, len(corpus))):
+        sound = corpus.array("audio", clip).astype(np.float32) / 32768.0
+        target = torch.from_numpy(sound[: len(sound) // hop * hop])
+        output = model.decode(log_mel(target, model.spec))
+        found = distances(output, target, rate)
+        rows["LSD below 4 kHz (dB)"].append(found["valid_lsd_low"])
+        rows["LSD above 4 kHz (dB)"].append(found["valid_lsd_high"])
+        rows["MOS"].append(judge.judge(Sample(Audio(output, rate), "", "en")).value)
+    return rows
+
+
+# ----- hours of speech ----------------------------------------------------------------------------
+
+
+def hours(steps: int, clips: int) -> None:
+    """The language model from ever more speech."""
+    assets = Path("glmtts/assets/nano")
+    rows: Rows = {}
+    for much in HOURS:
+        data = subset(Corpus(TOKENS), much, OUT / "hours" / f"data_{much:g}")
+        folder = train(
+            "lm", OUT / "hours" / f"{much:g}", "--recipe", "nano", "--data", str(data),
+            "--valid", HELD,
+            "--tokenizer", str(assets / "text_tokenizer"),
+            "--codebook", str(assets / "speech_tokenizer"), "--steps", str(steps),
+            "--save-every", "100", "--valid-every", "1000", "--compile", "--threads", "1",
+        )  # fmt: skip
+        rows[f"{much:g} h"] = lm_figures(folder, assets, clips)
+        print(much, {key: round(float(np.mean(v)), 3) for key, v in rows[f"{much:g} h"].items()})
+    keep("hours", rows, f"{HOURS[-1]:g} h", {"steps": steps, "clips": clips})
+
+
+def subset(corpus: Corpus, much: float, out: Path) -> Path:
+    """A random part of the clips, as a shard of its own."""
+    if out.is_dir():
+        return out
+    order = np.random.default_rng(0).permutation(len(corpus))
+    seconds, chosen = 0.0, list[int]()
+    for clip in map(int, order):
+        if seconds < much * 3_600:
+            chosen.append(clip)
+            seconds += corpus.clips[clip].seconds
+    names = ("tokens", "alignment", "speaker")
+    arrays = {name: [np.array(corpus.array(name, clip)) for clip in chosen] for name in names}
+    write_shard(out, 0, [corpus.clips[clip] for clip in chosen], arrays)
+    return out
+
+
+@torch.no_grad()
+def lm_figures(folder: Path, assets: Path, clips: int) -> dict[str, list[float]]:
+    """How badly one draw of each held-out text reads, in nat a phoneme (above 1 it is lost)."""
+    model = checkpoint.load(TextToSpeechTokens, folder).eval()
+    tokenizer = checkpoint.load(SpeechTokenizer, assets / "speech_tokenizer")
+    heads = checkpoint.load(TokenizerHeads, assets / "speech_tokenizer" / "heads")
+    reader, texts = Proofreader(tokenizer, heads), TextTokenizer.load(assets / "text_tokenizer")
+    corpus, found = Corpus(HELD), list[float]()
+    for clip in corpus.clips[:clips]:
+        ids, _ = texts.encode_units(clip.units, [True] * len(clip.units))
+        spoken = list(model.generate(ids, Prompt(), Sampling(seed=0, top_p=0.3)))
+        found.append(min(5.0, reader.misread(spoken, clip.phonemes)))
+    return {"misreading (nat a phoneme)": found, "sentences lost": [float(v > 1.0) for v in found]}
+
+
+# ----- the page -----------------------------------------------------------------------------------
+
+
+def table(result: dict[str, Any]) -> str:
+    """Means with intervals, and differences, as Markdown."""
+    keys = list(next(iter(result["means"].values())))
+    lines = ["| | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
+    for who, found in result["means"].items():
+        cells = [f"{v[0]:.3f} [{v[1]:.3f}, {v[2]:.3f}]" for v in (found[key] for key in keys)]
+        lines.append(f"| {who} | " + " | ".join(cells) + " |")
+    for who, found in result["differences"].items():
+        cells = [
+            f"{found[key][0]:+.3f} [{found[key][1]:+.3f}, {found[key][2]:+.3f}]"
+            if key in found
+            else "–"
+            for key in keys
+        ]
+        lines.append(f"| {who} less {result['base']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def page(steps: int, clips: int) -> None:
+    """Print the tables that docs/claims.md holds."""
+    for path in sorted(OUT.glob("*.json")):
+        result = json.loads(path.read_text())
+        print(f"\n## {path.stem}\n\n{json.dumps(result['about'])}\n\n{table(result)}")
+
+
+CLAIMS = {"tokenizer": tokenizer, "vocoder": vocoder, "hours": hours, "page": page}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=CLAIMS)
+    parser.add_argument("--steps", type=int, default=1_000)
+    parser.add_argument("--clips", type=int, default=150)
+    flags = parser.parse_args()
+    torch.set_num_threads(1)
+    CLAIMS[flags.name](flags.steps, flags.clips)
+
+
+if __name__ == "__main__":
+    main()
