@@ -202,6 +202,9 @@ def test_heads_read_phonemes_and_a_pitch_curve_at_fifty_hertz() -> None:
     assert heads.phoneme_logits(codes).shape == (2, 7, 10)
     pitch, voicing = heads.pitch_curve(codes)
     assert pitch.shape == voicing.shape == (2, 14)
+    slow = TokenizerHeads(replace(heads.config, upsample=2))
+    assert slow.phoneme_logits(codes).shape == (2, 14, 10)
+    assert slow.pitch_curve(codes)[0].shape == (2, 28)
 
 
 def test_alignment_follows_clear_posteriors() -> None:
@@ -211,4 +214,5 @@ def test_alignment_follows_clear_posteriors() -> None:
     path = ctc_align(log_probs, [3, 5, 5])
     assert path == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert ctc_align(log_probs[:2], [3, 5, 5]) == []
+    assert ctc_align(log_probs[:6], [3, 5, 2, 5], whole=False) == [0, 0, 0, 0, 1, 1]
     assert ctc_align(log_probs, []) == []

@@ -106,3 +106,14 @@ def test_the_error_of_a_reading() -> None:
 def test_a_head_of_the_wrong_size_is_refused(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="code_dim must be 8"):
         config(shards, tmp_path, heads=TokenizerHeadsConfig(code_dim=64))
+
+
+def test_slow_codes_are_read_twice(shards: Path, tmp_path: Path) -> None:
+    slow = replace(tiny.TOKENIZER, pooling=4)
+    heads = TokenizerHeadsConfig(code_dim=8, dim=16, layers=1, upsample=2)
+    stage.main(config(shards, tmp_path, model=slow, heads=heads, steps=4, valid_every=4))
+    metrics = (tmp_path / "metrics.jsonl").read_text()
+    assert "valid/f0_semitones" in metrics
+    assert checkpoint.load(TokenizerHeads, tmp_path / "step_000004" / "heads").config == heads
+    with pytest.raises(BadInput, match="must bring the codes to 25 Hz, it makes 12.5"):
+        config(shards, tmp_path, model=slow)
