@@ -115,5 +115,5 @@ def test_slow_codes_are_read_twice(shards: Path, tmp_path: Path) -> None:
     metrics = (tmp_path / "metrics.jsonl").read_text()
     assert "valid/f0_semitones" in metrics
     assert checkpoint.load(TokenizerHeads, tmp_path / "step_000004" / "heads").config == heads
-    with pytest.raises(BadInput, match="must bring the codes to 25 Hz, it makes 12.5"):
+    with pytest.raises(BadInput, match=r"must bring the codes to 25 Hz, it makes 12\.5"):
         config(shards, tmp_path, model=slow)
