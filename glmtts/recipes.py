@@ -93,7 +93,17 @@ def flow_nano() -> Any:
         TOKENS_TRAIN, TOKENS_VALID, max_frames=480,
         model=FlowConfig(network=DiTConfig(layers=8), prompt_tokens=125),
         codebook=Path("data/nano/speech_tokenizer"), coarse_steps=1_000, steps=14_000,
-        lr=1.2e-3, warmup=100,
+        lr=1.2e-3, warmup=100, told=0.85,
+    )  # fmt: skip
+
+
+def flow_unguided() -> Any:
+    """A flow that does without guidance; give it as `init` and `guided_by`."""
+    from glmtts.train.flow import Config
+
+    return Config(
+        TOKENS_TRAIN, TOKENS_VALID, out=Path("runs/flow_unguided"), max_frames=480, guidance=1.3,
+        told=0.85, steps=900, lr=3e-4, warmup=50, valid_every=300,
     )  # fmt: skip
 
 
@@ -110,7 +120,7 @@ def flow_laughs() -> Any:
         ",".join([*["data/laughs/tokens/train"] * 10, TOKENS_TRAIN]), TOKENS_VALID,
         out=Path("runs/laughs/flow"), init=hub.resolve("glmtts-nano") / "flow",
         frames_per_batch=1_000, steps=200, lr=4e-4, warmup=10, ema=0.97, log_every=10,
-        valid_every=200,
+        valid_every=200, told=0.85,
     )  # fmt: skip
 
 
@@ -216,7 +226,12 @@ def voice_tiny() -> Any:
 RECIPES: dict[str, dict[str, Callable[[], Any]]] = {
     "tokenizer": {"nano": tokenizer_nano, "tiny": tokenizer_tiny},
     "lm": {"nano": lm_nano, "styles": lm_styles, "tiny": lm_tiny},
-    "flow": {"nano": flow_nano, "laughs": flow_laughs, "tiny": flow_tiny},
+    "flow": {
+        "nano": flow_nano,
+        "unguided": flow_unguided,
+        "laughs": flow_laughs,
+        "tiny": flow_tiny,
+    },
     "vocoder": {"nano": vocoder_nano, "refined": vocoder_refined, "tiny": vocoder_tiny},
     "grpo": {"nano": grpo_nano, "styles": grpo_styles, "tiny": grpo_tiny},
     "voice": {"tiny": voice_tiny},

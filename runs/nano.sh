@@ -72,17 +72,21 @@ glmtts train lm --recipe nano --data "$SPOKEN,${SPOKEN}_x0.9,${SPOKEN}_x1.12,${S
   --valid "$DATA/tokens/valid_text" --out "$RUNS/lm" --codebook "$TOKENIZER" \
   --tokenizer "$DATA/text_tokenizer"
 glmtts train flow --recipe nano "${TOKENS[@]}" --out "$RUNS/flow" --codebook "$TOKENIZER"
+glmtts train flow --recipe unguided "${TOKENS[@]}" --init "$(latest "$RUNS/flow")" \
+  --guided-by "$(latest "$RUNS/flow")" --out "$RUNS/flow_unguided"
 glmtts train vocoder --recipe nano "${AUDIO[@]}" --out "$RUNS/vocoder"
 glmtts train vocoder --recipe refined "${AUDIO[@]}" --init "$(latest "$RUNS/vocoder")" \
   --out "$RUNS/vocoder_refined"
 
-# 7. A model folder with eight voices: four of each language, two of each gender.
+# 7. A model folder with twelve voices: six of each language, three of each gender.
 "$PYTHON" -m glmtts.convert.assemble "$OUT" --trained-by runs/nano.sh \
   --text-tokenizer "$DATA/text_tokenizer" --speech-tokenizer "$TOKENIZER" \
-  --speaker "$DATA/speaker" --lm "$(latest "$RUNS/lm")" --flow "$(latest "$RUNS/flow")" \
+  --speaker "$DATA/speaker" --lm "$(latest "$RUNS/lm")" --flow "$(latest "$RUNS/flow_unguided")" --guidance 0 \
   --vocoder "$(latest "$RUNS/vocoder_refined")" --manifest "$DATA/clips/manifest.jsonl" \
   --voice 'mei=zf_xiaoxiao|zf_xiaoxiao' --voice 'lin=zf_xiaoyi|zf_xiaoyi' \
   --voice 'bo=zm_yunxi|zm_yunxi' --voice 'jun=zm_yunjian|zm_yunjian' \
+  --voice 'xue=zf_xiaobei|zf_xiaobei' --voice 'yang=zm_yunyang|zm_yunyang' \
   --voice 'anna=af_heart|af_heart' --voice 'emma=bf_emma|bf_emma' \
-  --voice 'jack=am_michael|am_michael' --voice 'tom=bm_george|bm_george'
+  --voice 'jack=am_michael|am_michael' --voice 'tom=bm_george|bm_george' \
+  --voice 'bella=af_bella|af_bella' --voice 'max=am_fenrir|am_fenrir'
 glmtts say "你好，世界。" --model "$OUT" -o "$RUNS/hello.wav"

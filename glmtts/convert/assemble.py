@@ -77,6 +77,7 @@ def assemble(
     manifest: Path | None = None,
     voices: Sequence[BundledVoice] = (),
     trained_by: str = "",
+    guidance: float = 1.3,
 ) -> Synthesizer:
     """Write the model folder `out` and load it.
 
@@ -87,6 +88,7 @@ def assemble(
         manifest: Manifest of the clips that voices are made from.
         voices: Voices to bundle; the first of a language is its default.
         trained_by: How the model was made, in a word.
+        guidance: Of the flow; 0 for one that learnt to do without.
 
     Raises:
         BadInput: a part or a voice's clip is missing.
@@ -111,7 +113,7 @@ def assemble(
         FORMAT, name, "Apache-2.0", loaded["vocoder"].config.spec,
         history_tokens=0, foreign_prompts=False, tagged_prompts=False, prompt_tokens=250,
         sentence_length=32,
-        top_p=0.3, candidates=8, flow_steps=6, flow_guidance=1.3,
+        top_p=0.3, candidates=4, flow_steps=6, flow_guidance=guidance,
         default_voices=tuple(defaults.values()), trained_by=trained_by,
     )  # fmt: skip
     text = json.dumps(to_dict(model), indent=1, ensure_ascii=False)
@@ -138,13 +140,14 @@ def main() -> None:
     parser.add_argument("--name", default="glmtts-nano")
     parser.add_argument("--trained-by", default="")
     parser.add_argument("--manifest", type=Path, help="clips that voices are made from")
+    parser.add_argument("--guidance", type=float, default=1.3, help="of the flow; default 1.3")
     parser.add_argument("--voice", action="append", default=[], help="NAME=SPEAKER, repeatable")
     args = parser.parse_args()
     parts = {part: getattr(args, part) for part in (*COMPONENTS, "text_tokenizer")}
     voices = [BundledVoice.parse(text) for text in args.voice]
     assemble(
         args.out, parts, name=args.name, manifest=args.manifest, voices=voices,
-        trained_by=args.trained_by,
+        trained_by=args.trained_by, guidance=args.guidance,
     )  # fmt: skip
     size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
     print(f"{args.out}: {size / 1e6:.1f} MB")

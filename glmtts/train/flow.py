@@ -114,14 +114,14 @@ def main(config: Config) -> None:
             model = TokenToMel(config.model).to(run.device)
         else:
             model = checkpoint.load(TokenToMel, config.init, device=run.device).train()
+        if config.codebook is not None:
+            codes = checkpoint.load(SpeechTokenizer, config.codebook).quantizer.weight.detach()
+            model.estimator.text_emb_layer.start_from(codes)
         if config.told and not model.config.network.phonemes:
             model = listening(model, corpus)
         return grown(model, config.grow) if config.grow else model
 
     model, twin = build(), build()
-    if config.codebook is not None:
-        codes = checkpoint.load(SpeechTokenizer, config.codebook).quantizer.weight.detach()
-        model.estimator.text_emb_layer.start_from(codes)
     ema = EMA(model, twin, config.ema)
     optimizer = adamw(model, config.lr, config.weight_decay)
     stateful = {"model": model, "ema": ema, "optimizer": optimizer}
