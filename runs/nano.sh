@@ -88,5 +88,5 @@ glmtts train vocoder --recipe refined "${AUDIO[@]}" --init "$(latest "$RUNS/voco
   --voice 'xue=zf_xiaobei|zf_xiaobei' --voice 'yang=zm_yunyang|zm_yunyang' \
   --voice 'anna=af_heart|af_heart' --voice 'emma=bf_emma|bf_emma' \
   --voice 'jack=am_michael|am_michael' --voice 'tom=bm_george|bm_george' \
-  --voice 'bella=af_bella|af_bella' --voice 'max=am_fenrir|am_fenrir'
+  --voice 'nora=af_kore|af_kore' --voice 'max=am_fenrir|am_fenrir'
 glmtts say "你好，世界。" --model "$OUT" -o "$RUNS/hello.wav"
