@@ -254,7 +254,7 @@ def vocoder(steps: int, clips: int) -> None:
         folder = train(
             "vocoder", OUT / "vocoder" / name, "--recipe", "nano", "--data", AUDIO,
             "--valid", VALID,
-            "--steps", str(steps), "--save-every", "200", "--threads", "1", *flags,
+            "--batch", "6", "--steps", str(steps), "--save-every", "200", "--threads", "1", *flags,
         )  # fmt: skip
         model = checkpoint.load(Vocoder, folder).eval()
         sizes[name] = sum(p.numel() for p in model.parameters())
