@@ -105,12 +105,13 @@ def flow_loop(
     noise = torch.cat((prompt.noise(bins), draw_noise(seeded(options.seed), frames - known, bins)))
     x = noise.to(prompt.mel) * options.temperature
     condition, rows = prompt.condition(0, frames), len(prompt.speaker)
+    w = flow.guidance(options)
     spoken = prompt.ids(ids).expand(rows, -1)
     for time, step in flow.grid(options.steps):
         features, coarse = network.token_features(spoken, prompt.speaker, frames)
         times = torch.full((rows,), time, device=x.device)
         v = network(x.expand(rows, -1, -1), condition, features, coarse, times, prompt.speaker)
-        mixed = v[0] if rows == 1 else (1 + options.guidance) * v[0] - options.guidance * v[1]
+        mixed = v[0] if rows == 1 else (1 + w) * v[0] - w * v[1]
         x = x + step * mixed
     return x[known:] * config.mel_std + config.mel_mean
 

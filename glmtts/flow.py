@@ -56,6 +56,7 @@ class FlowConfig:
         frame_rate: Mel frames a second.
         linear_grid: Steps of equal length, or on the grid 1 - cos(pi / 2 * i / steps).
         drop_tokens: The unconditional row hears token 0 throughout, or the tokens.
+        guided: Guidance that it learnt to speak with in a single row; it takes no other. 0: none.
         speaker_parts: Sizes of the vectors that the speaker vector is made of, each of unit length;
             empty: it is one. The first part is what `speaker_channels` projects.
     """
@@ -75,6 +76,7 @@ class FlowConfig:
     frame_rate: float = 50.0
     linear_grid: bool = False
     drop_tokens: bool = False
+    guided: float = 0.0
     speaker_parts: tuple[int, ...] = ()
 
     def frames(self, tokens: int, upstream: bool = False) -> int:
@@ -107,7 +109,7 @@ class FlowOptions:
     Attributes:
         steps: Steps from noise to mel.
         guidance: Classifier-free guidance w: v = (1 + w) v_conditional - w v_unconditional (Ho &
-            Salimans 2022); 0 halves the work.
+            Salimans 2022); 0 halves the work. None: 0.7, or 0 for a flow that learnt to do without.
         temperature: Factor on the initial noise.
         seed: Of that noise, where no generator is given.
         blocks: Attention blocks in tokens, the last repeats for ever; empty: full attention over
@@ -123,7 +125,7 @@ class FlowOptions:
     """
 
     steps: int = 10
-    guidance: float = 0.7
+    guidance: float | None = None
     temperature: float = 1.0
     seed: int = 0
     blocks: tuple[int, ...] = ()
@@ -138,7 +140,7 @@ class FlowOptions:
         """
         if self.steps < 1 or any(size < 1 for size in self.blocks):
             raise BadInput(f"Flow steps and block sizes must be at least 1, got {self}.")
-        if not (self.guidance >= 0.0 and self.temperature >= 0.0):
+        if not ((self.guidance or 0.0) >= 0.0 and self.temperature >= 0.0):
             raise BadInput(f"Flow guidance and temperature must not be negative, got {self}.")
 
 
@@ -458,7 +460,23 @@ class TokenToMel(nn.Module):
         out = self.estimator.velocity(x[None], guide, step, cache=cache)
         if len(out) == 1:
             return out[0]
-        return (1.0 + options.guidance) * out[0] - options.guidance * out[1]
+        guidance = self.guidance(options)
+        return (1.0 + guidance) * out[0] - guidance * out[1]
+
+    def guidance(self, options: FlowOptions) -> float:
+        """The guidance that `options` ask of this flow.
+
+        Raises:
+            BadInput: it learnt to do without, and some is asked for.
+        """
+        if not self.config.guided:
+            return 0.7 if options.guidance is None else options.guidance
+        if options.guidance:
+            raise BadInput(
+                f"This flow holds a guidance of {self.config.guided:g} inside and takes no other, "
+                f"got {options.guidance:g}. Leave guidance out, or set it to 0."
+            )
+        return 0.0
 
     def grid(self, steps: int) -> list[tuple[float, float]]:
         """(time, step) of each step from 0 to 1."""
@@ -583,7 +601,7 @@ class FlowPrompt:
 
     @classmethod
     def of(cls, model: TokenToMel, voice: Voice, options: FlowOptions) -> "FlowPrompt":
-        """Check `voice` against `model` and bring it to its device."""
+        """Check `voice` and `options` against `model`, and bring the voice to its device."""
         config, network = model.config, model.config.network
         weight = model.estimator.proj_out.weight
         if voice.speaker.shape != (network.speaker_dim,):
@@ -607,7 +625,7 @@ class FlowPrompt:
         sizes = [*config.speaker_parts] or [network.speaker_dim]
         parts = torch.split(speaker, sizes)
         speaker = torch.cat([F.normalize(part, dim=0) for part in parts])[None]
-        guided = options.guidance > 0.0
+        guided = model.guidance(options) > 0.0
         if guided:
             speaker = torch.cat((speaker, torch.zeros_like(speaker)))
         channels = mel.new_zeros(len(speaker), network.speaker_channels)

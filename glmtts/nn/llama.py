@@ -129,27 +129,36 @@ class Attention(nn.Module):
             )  # fmt: skip
         return self.o_proj(y.transpose(1, 2).reshape(rows, length, -1))
 
+    def together(self, x: Tensor) -> Tensor:
+        """All projections of new positions: (R, D) -> (R, heads + 2 kv_heads, hd)."""
+        if self.qkv is not None:
+            y = self.qkv(x)
+        else:
+            y = torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
+        return y.unflatten(-1, (-1, self.head_dim))
+
     def step(
         self, x: Tensor, cos: Tensor, sin: Tensor, cache: SlotCache, places: Places, layer: int
     ) -> Tensor:
-        """One new position of each slot: (R, 1, D) -> (R, 1, D)."""
-        q, k, v = self.project(x)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        cache.write(layer, places, k[:, :, 0], v[:, :, 0])
-        # The query heads that share keys stand in the place of query positions.
-        q = q[:, :, 0].unflatten(1, (self.kv_heads, -1))  # (R, kv_heads, heads / kv_heads, hd)
+        """One new position of each slot: (R, D) -> (R, D)."""
+        parts = self.together(x)
+        values_at = self.heads + self.kv_heads
+        turned = rotate(parts[:, :values_at], cos, sin)
+        cache.write(layer, places, turned[:, self.heads :], parts[:, values_at:])
         keys, values = cache.keys[layer], cache.values[layer]
+        # The query heads that share keys stand in the place of query positions.
+        q = turned[:, : self.heads].unflatten(1, (self.kv_heads, -1))
         if places.runs is None:
             seen = torch.arange(cache.capacity, device=x.device) <= places.positions[:, None]
             y = F.scaled_dot_product_attention(q, keys, values, seen[:, None, None])
         else:
-            parts: list[Tensor] = []
+            heard: list[Tensor] = []
             for start, end, slot, length in places.runs:
                 at = slice(slot, slot + end - start)
                 k, v = keys[at, :, :length], values[at, :, :length]
-                parts.append(F.scaled_dot_product_attention(q[start:end], k, v))
-            y = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return self.o_proj(y.reshape(len(x), 1, -1))
+                heard.append(F.scaled_dot_product_attention(q[start:end], k, v))
+            y = heard[0] if len(heard) == 1 else torch.cat(heard)
+        return self.o_proj(y.reshape(len(x), -1))
 
     def scores(self, x: Tensor, cos: Tensor, sin: Tensor, head: int) -> Tensor:
         """Scores of one query head before masking: (B, L, D) -> (B, L, L) float32."""
@@ -222,7 +231,7 @@ class Layer(nn.Module):
     def step(
         self, x: Tensor, cos: Tensor, sin: Tensor, cache: SlotCache, places: Places, layer: int
     ) -> Tensor:
-        """(R, 1, D) -> (R, 1, D)."""
+        """(R, D) -> (R, D)."""
         x = x + self.self_attn.step(self.input_layernorm(x), cos, sin, cache, places, layer)
         return x + self.mlp(self.post_attention_layernorm(x))
 
@@ -283,11 +292,11 @@ class Llama(nn.Module):
 
         The lengths of the slots stay as they are.
         """
-        x = self.embed(ids)[:, None]
-        cos, sin = self.rotary(places.positions[:, None], x.dtype)
+        x = self.embed(ids)
+        cos, sin = (table[:, 0] for table in self.rotary(places.positions[:, None], x.dtype))
         for index, layer in enumerate(self.layers):
             x = layer.step(x, cos, sin, cache, places, index)  # pyright: ignore
-        return self.norm(x)[:, 0]
+        return self.norm(x)
 
     def rotary(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosines and sines for `positions` (B, L)."""

@@ -114,6 +114,8 @@ def main(config: Config) -> None:
             model = TokenToMel(config.model).to(run.device)
         else:
             model = checkpoint.load(TokenToMel, config.init, device=run.device).train()
+        if config.guided_by is not None:
+            model.config = replace(model.config, guided=config.guidance)
         if config.codebook is not None:
             codes = checkpoint.load(SpeechTokenizer, config.codebook).quantizer.weight.detach()
             model.estimator.text_emb_layer.start_from(codes)
@@ -233,7 +235,7 @@ def validate(run: Run, model: TokenToMel, held_out: Corpus, step: int, config: C
                 losses = model(batches(index).to(run.device))
             flow.append(float(losses.flow))
             coarse.append(float(losses.coarse))
-    options = FlowOptions(guidance=0.0) if config.guided_by else FlowOptions()
+    options = FlowOptions()
     errors: list[float] = []
     spread: list[float] = []
     clips = np.linspace(0, len(held_out) - 1, min(config.valid_clips, len(held_out)))

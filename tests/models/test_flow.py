@@ -188,6 +188,18 @@ def test_guidance_is_the_mix_of_two_calls() -> None:
     torch.testing.assert_close(mel, x[0] * 2.2 - 4.5, atol=1e-4, rtol=0)
 
 
+def test_a_flow_that_learnt_its_guidance_takes_no_other() -> None:
+    model, ids, prompt = tiny(), sentence(), voice()
+    without = model.sample(ids, prompt, FlowOptions(steps=2, guidance=0.0))
+    model.config = replace(model.config, guided=1.3)
+    torch.testing.assert_close(model.sample(ids, prompt, FlowOptions(steps=2)), without)
+    asked = FlowOptions(steps=2, guidance=0.7)
+    with pytest.raises(BadInput, match=r"holds a guidance of 1\.3 inside"):
+        model.sample(ids, prompt, asked)
+    with pytest.raises(BadInput, match=r"holds a guidance of 1\.3 inside"):
+        model.stream(prompt, asked)
+
+
 def _draws(frames: int, bins: int) -> list[torch.Tensor]:
     rng = torch.Generator().manual_seed(0)
     return [torch.randn(bins, generator=rng) for _ in range(frames)]
