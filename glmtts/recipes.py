@@ -16,6 +16,7 @@ STAGES = {
     "tokenizer": "glmtts.train.speech_tokenizer",
     "lm": "glmtts.train.lm",
     "flow": "glmtts.train.flow",
+    "plain": "glmtts.train.plain",
     "vocoder": "glmtts.train.vocoder",
     "grpo": "glmtts.train.grpo",
     "voice": "glmtts.train.voice",
@@ -105,6 +106,14 @@ def flow_unguided() -> Any:
         TOKENS_TRAIN, TOKENS_VALID, out=Path("runs/flow_unguided"), max_frames=480, guidance=1.3,
         told=0.85, steps=900, lr=3e-4, warmup=50, valid_every=300,
     )  # fmt: skip
+
+
+def plain_nano() -> Any:
+    """The adapter that takes the guidance out of glmtts-nano's flow: ten minutes of a core."""
+    from glmtts import hub
+    from glmtts.train.plain import Config
+
+    return Config(TOKENS_TRAIN, hub.resolve("glmtts-nano") / "flow")
 
 
 def flow_laughs() -> Any:
@@ -232,6 +241,7 @@ RECIPES: dict[str, dict[str, Callable[[], Any]]] = {
         "laughs": flow_laughs,
         "tiny": flow_tiny,
     },
+    "plain": {"nano": plain_nano},
     "vocoder": {"nano": vocoder_nano, "refined": vocoder_refined, "tiny": vocoder_tiny},
     "grpo": {"nano": grpo_nano, "styles": grpo_styles, "tiny": grpo_tiny},
     "voice": {"tiny": voice_tiny},

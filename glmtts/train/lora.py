@@ -1,7 +1,8 @@
 """What of a component learns: all of it, or low-rank adapters within a budget. Made by PEFT."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from glmtts import adapters, checkpoint
-from glmtts.adapters import Adapter
-from glmtts.errors import BadInput, MissingExtra
+from glmtts.adapters import Adapter, LowRank
+from glmtts.errors import BadInput, CheckpointError, MissingExtra
+from glmtts.nn.adapted import merge
 
 LM_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 EMBEDDING = "embed_tokens"
@@ -21,6 +23,10 @@ FLOW_LAYERS = (
 )  # fmt: skip
 """The linear layers of attention and feed-forward, and those of the token branch, which makes the
 coarse mel and with it most of the timbre; the end of their names."""
+
+
+PLAIN = "plain"
+"""Folder in a flow's: the adapter that takes its guidance out (`glmtts.train.plain`)."""
 
 
 def parsed_budget(text: str) -> float:
@@ -80,17 +86,21 @@ class Trained:
         model: The component.
         config: PEFT's configuration; None: all of it learns.
         base: Fingerprint of the component it was loaded from.
+        plain: What was added to its weights for training alone (`made_plain`).
     """
 
     name: str
     model: nn.Module
     config: Any
     base: str
+    plain: Adapter | None = None
 
     @classmethod
-    def all_of(cls, name: str, model: nn.Module, folder: Path) -> "Trained":
+    def all_of(
+        cls, name: str, model: nn.Module, folder: Path, plain: Adapter | None = None
+    ) -> "Trained":
         """Full fine-tuning of a component loaded from `folder`."""
-        return cls(name, model, None, adapters.fingerprint(folder))
+        return cls(name, model, None, adapters.fingerprint(folder), plain)
 
     @classmethod
     def adapter_of(
@@ -149,6 +159,15 @@ class Trained:
             if parameter.requires_grad:
                 parameter.copy_(state[name])
 
+    def component(self) -> nn.Module:
+        """What speaks where everything learns: without what was added for training."""
+        if self.plain is None:
+            return self.model
+        twin = copy.deepcopy(self.model)
+        parts = {name: LowRank(part.down, -part.up) for name, part in self.plain.parts.items()}
+        merge(twin, replace(self.plain, parts=parts).to(*_kind(twin)))
+        return twin
+
     def adapter(self) -> Adapter:
         """The adapter as it is now, a copy."""
         assert self.config is not None, "everything learns, there is no adapter"
@@ -158,7 +177,7 @@ class Trained:
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's files, or the whole component."""
         if self.config is None:
-            checkpoint.save(self.model, folder)
+            checkpoint.save(self.component(), folder)
         else:
             adapters.save(self._peft_state(), self._peft_config(), folder, self.base)
 
@@ -175,6 +194,32 @@ class Trained:
             return value if known else ({} if value == {} else str(value))
 
         return {key: plain(value) for key, value in self.config.to_dict().items()}
+
+
+def made_plain(model: nn.Module, folder: Path) -> Adapter | None:
+    """Take the guidance out of a flow loaded from `folder`, if it comes with how, in place.
+
+    Returns:
+        What was added to its weights; None where nothing was.
+
+    Raises:
+        CheckpointError: the adapter is damaged, or belongs to another flow.
+    """
+    if not (folder / PLAIN).is_dir():
+        return None
+    plain = adapters.load(folder / PLAIN)
+    if plain.base and plain.base != adapters.fingerprint(folder):
+        raise CheckpointError(
+            f"{folder / PLAIN} was made for another flow than the one beside it. Make it anew "
+            "(glmtts train plain), or remove it."
+        )
+    merge(model, plain.to(*_kind(model)))
+    return plain
+
+
+def _kind(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    weight = next(model.parameters())
+    return weight.device, weight.dtype
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,14 @@ from glmtts.lm import TextToSpeechTokens
 from glmtts.synthesizer import read_manifest
 from glmtts.text.tokenizer import TextTokenizer
 from glmtts.train.common import Run, require, setup
-from glmtts.train.lora import EMBEDDING, FLOW_LAYERS, LM_LAYERS, Trained, parsed_budget
+from glmtts.train.lora import (
+    EMBEDDING,
+    FLOW_LAYERS,
+    LM_LAYERS,
+    Trained,
+    made_plain,
+    parsed_budget,
+)
 from glmtts.train.voice_data import checked, reference
 from glmtts.train.voice_fit import Cost, Loss, fit
 from glmtts.train.voice_judge import Judge, Verdict, write_card
@@ -207,8 +214,14 @@ def batch_rows(
 def flow_model(
     config: Config, folder: Path, train: Corpus, valid: Corpus, run: Run
 ) -> tuple[Trained, Loss, Callable[[], float]]:
-    """The flow, its training loss by step, and its validation loss."""
+    """The flow, its training loss by step, and its validation loss.
+
+    One that holds its guidance inside is trained without it, and speaks with it.
+    """
     model = checkpoint.load(TokenToMel, folder / "flow", device=run.device)
+    plain = made_plain(model, folder / "flow")
+    if model.config.guided and plain is None:
+        print("flow: no adapter takes its guidance out; it may lose some (docs/voice.md)")
     network = model.config.network
     longest = max(train.length("mel", clip) for clip in range(len(train)))
     told = TOLD if network.phonemes else 0.0
@@ -222,7 +235,7 @@ def flow_model(
 
     batches, held = batched(train, config.seed), batched(valid, 1)
     if config.full:
-        trained = Trained.all_of("flow", model, folder / "flow")
+        trained = Trained.all_of("flow", model, folder / "flow", plain)
     else:
         share = parsed_budget(config.flow_budget)
         trained = Trained.adapter_of("flow", model, folder / "flow", FLOW_LAYERS, share)

@@ -143,7 +143,7 @@ class Judge:
         for trained in done:
             base = getattr(speaker, trained.name)
             if trained.config is None:
-                setattr(speaker, trained.name, trained.model.eval())
+                setattr(speaker, trained.name, trained.component().eval())
             else:
                 like = next(iter(base.parameters()))
                 adapter = trained.adapter().to(like.device, like.dtype)
