@@ -2,12 +2,12 @@
 
 A flow trained with `guided_by` gives the guided velocity v_c + w (v_c - v_u) in one row. Recordings
 show it v_c: trained on with them it forgets its guidance first of all, and naturalness falls with
-every step. The adapter made here takes the guidance out: with it the flow is a plain one, whose loss
-recordings do not change. `train voice` puts it in, trains, and leaves it out again, so that the
-voice is learnt and the guidance stays (weights learnt at one guidance do for the other, as adapters
-of a diffusion model do for the models distilled from it: Luo et al., "LCM-LoRA", 2023).
+every step. With the adapter made here the flow is a plain one, which has nothing to forget. `train
+voice` puts it in, trains, and leaves it out again, so that the voice is learnt and the guidance
+stays (weights learnt at one guidance do for the other, as adapters of a diffusion model do for the
+models distilled from it: Luo et al., "LCM-LoRA", 2023).
 
-On the command line: glmtts train plain --data SHARDS --flow FLOW, then keep OUT/plain as FLOW/plain.
+On the command line: glmtts train plain --data SHARDS --flow FLOW; then keep OUT/plain in FLOW.
 """
 
 from dataclasses import dataclass
