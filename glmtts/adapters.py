@@ -20,6 +20,8 @@ from torch import Tensor
 from glmtts.errors import CheckpointError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PLAIN = "plain"
+"""Folder in a flow's: the adapter that takes its guidance out (`glmtts.train.plain`)."""
 PREFIX = "base_model.model."
 """What PEFT writes before the name of a module."""
 SUFFIXES = {

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from glmtts.errors import BadAudio
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads, ctc_align
+from glmtts.style_net import StyleNet, statistics
 from glmtts.text.phonemes import CTC_CLASS
 
 USUAL = 0.5
@@ -22,6 +24,8 @@ LAUGH_TOKENS = 12
 """Speech tokens that a laugh takes at least: half a second."""
 NO_LAUGH = 1.0
 """What a laugh that is not there adds to the reading error, in nat a phoneme."""
+UNLIKE = 1.0
+"""What it adds to the reading error, in nat a phoneme, when a sentence is not said as asked."""
 _LAUGH = 1 + len(CTC_CLASS)
 """Class of a laugh, whatever is said there."""
 _UNLIKELY, _PROGRESS = -1.0, USUAL / 2.5
@@ -33,14 +37,24 @@ _PHONEME = {number: phoneme for phoneme, number in CTC_CLASS.items()}
 class Proofreader:
     """How badly speech tokens read as a text."""
 
-    def __init__(self, tokenizer: SpeechTokenizer, heads: TokenizerHeads) -> None:
-        """Use the codebook of `tokenizer` and the phoneme head trained with it."""
+    def __init__(
+        self, tokenizer: SpeechTokenizer, heads: TokenizerHeads, styles: StyleNet | None = None
+    ) -> None:
+        """Use the codebook of `tokenizer` and the heads trained with it.
+
+        `styles` tells manners of speech by the melody that the heads hear.
+        """
         self._codes = tokenizer.quantizer.weight
         self._heads = heads
+        self._styles = styles
 
-    def judge(self, phonemes: Sequence[str], laughs: Sequence[int] = ()) -> "SentenceJudge | None":
+    def judge(
+        self, phonemes: Sequence[str], laughs: Sequence[int] = (), style: str | None = None
+    ) -> "SentenceJudge | None":
         """A judge of one sentence (`glmtts.steering`); None where nothing can be read back."""
-        return SentenceJudge(self, tuple(phonemes), tuple(laughs)) if phonemes else None
+        if not phonemes:
+            return None
+        return SentenceJudge(self, tuple(phonemes), tuple(laughs), style)
 
     @torch.inference_mode()
     def misread(
@@ -197,6 +211,31 @@ class Proofreader:
             spans.append((start, max(start, stop)))
         return spans
 
+    def manner(self, tokens: Sequence[int], narrowed: float = 1.0) -> Tensor:
+        """(STATISTICS,) of the melody that (S,) speech tokens tell; see `style_net.statistics`.
+
+        Args:
+            tokens: Speech tokens.
+            narrowed: Factor on the deviations of pitch.
+
+        Raises:
+            BadAudio: hardly anything is voiced.
+        """
+        pitch, voiced, begins = self.melody(tokens)
+        semitones = pitch.double().numpy() * (12.0 / np.log(2.0)) * narrowed
+        spoken = begins.double().numpy()
+        tempo = np.log(spoken.mean() + 0.01)
+        return statistics(semitones, voiced.numpy() > 0.5, spoken, tempo=tempo)
+
+    def unlike(self, tokens: Sequence[int], style: str) -> float:
+        """How surely (S,) tokens are not said in a style: 0 to `UNLIKE`; 0 if it cannot tell."""
+        if self._styles is None or style not in self._styles.config.styles:
+            return 0.0
+        try:
+            return UNLIKE * (1.0 - self._styles.chances(self.manner(tokens))[style])
+        except BadAudio:
+            return UNLIKE
+
     @torch.inference_mode()
     def classes(
         self,
@@ -256,15 +295,18 @@ class SentenceJudge:
         proofreader: Who reads.
         phonemes: Of the sentence.
         laughs: See `Proofreader.misread`.
+        style: In which it is to be said; None: in any.
     """
 
     proofreader: Proofreader
     phonemes: tuple[str, ...]
     laughs: tuple[int, ...] = ()
+    style: str | None = None
 
     def misread(self, tokens: Sequence[int]) -> float:
-        """See `Proofreader.misread`."""
-        return self.proofreader.misread(tokens, self.phonemes, self.laughs)
+        """See `Proofreader.misread`; with a style `Proofreader.unlike` is added."""
+        found = self.proofreader.misread(tokens, self.phonemes, self.laughs)
+        return found + (self.proofreader.unlike(tokens, self.style) if self.style else 0.0)
 
     def so_far(self, beginnings: Sequence[Sequence[int]]) -> list[float]:
         """See `Proofreader.misread_so_far`."""

@@ -52,6 +52,7 @@ class Judge(Protocol):
     Attributes:
         phonemes: Of the sentence.
         laughs: For each laugh how many phonemes stand before it.
+        style: In which it is to be said, or None.
     """
 
     @property
@@ -62,6 +63,11 @@ class Judge(Protocol):
     @property
     def laughs(self) -> Sequence[int]:
         """For each laugh how many phonemes stand before it."""
+        ...
+
+    @property
+    def style(self) -> str | None:
+        """In which it is to be said, or None."""
         ...
 
     def misread(self, tokens: Sequence[int]) -> float:

@@ -35,6 +35,7 @@ from glmtts.sampling import Sampling
 from glmtts.speaker import SpeakerEncoder
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
 from glmtts.steering import Judge, Marks
+from glmtts.style_net import StyleNet
 from glmtts.text.frontend import Frontend, Sentence, encode
 from glmtts.text.hybrid import Policy
 from glmtts.text.lexicon import Lexicon
@@ -317,9 +318,11 @@ class Synthesizer:
         )
         proofreader, heads = None, paths["speech_tokenizer"] / "heads"
         if heads.is_dir():
+            styles = paths["speech_tokenizer"] / "styles"
             proofreader = Proofreader(
-                speech_tokenizer, checkpoint.load(TokenizerHeads, heads, device=where)
-            )
+                speech_tokenizer, checkpoint.load(TokenizerHeads, heads, device=where),
+                checkpoint.load(StyleNet, styles).eval() if styles.is_dir() else None,
+            )  # fmt: skip
         lm = checkpoint.load(
             TextToSpeechTokens, paths["lm"], device=where,
             dtype=torch.bfloat16 if kind is torch.int8 else kind,
@@ -628,7 +631,7 @@ class Synthesizer:
         lm: SpeechLM = self.shared_lm or self.lm
         judge = None
         if self.proofreader is not None:
-            judge = self.proofreader.judge(reading.phonemes, reading.laughs)
+            judge = self.proofreader.judge(reading.phonemes, reading.laughs, reading.style)
         if pace.blocks:
             marks = Marks(pace.blocks, self._look_ahead)
             return lm.generate(reading.ids, prompt, sampling, rng=rng, judge=judge, marks=marks)
@@ -741,12 +744,13 @@ class Piece:
 class Reading:
     """What is said: the text ids (T,) for the language model, and the phonemes meant.
 
-    `laughs` tells for each laugh how many phonemes stand before it.
+    `laughs` tells for each laugh how many phonemes stand before it, `style` how it is said.
     """
 
     ids: list[int]
     phonemes: list[str]
     laughs: tuple[int, ...] = ()
+    style: str | None = None
 
 
 @dataclass(frozen=True)
@@ -780,7 +784,8 @@ class TextReader:
         ids = encode(sentence, self.tokenizer, policy, written=not self.phonemes)
         if not self.phonemes:
             return Reading(ids, [])
-        return Reading(ids, sentence.phonemes, laugh_places(sentence.units))
+        places = laugh_places(sentence.units)
+        return Reading(ids, sentence.phonemes, places, sentence.style)
 
     def __call__(self, text: str) -> Reading:
         """Read a text of any length at once.

@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from glmtts.proofreader import USUAL, Proofreader
+from glmtts.proofreader import UNLIKE, USUAL, Proofreader
 from glmtts.speech_tokenizer import (
     SpeechTokenizer,
     SpeechTokenizerConfig,
     TokenizerHeads,
     TokenizerHeadsConfig,
 )
+from glmtts.style_net import STATISTICS, StyleConfig
 from glmtts.text.phonemes import CTC_CLASS, pinyin_to_tokens
 
 CLASSES = 1 + len(CTC_CLASS)
@@ -177,3 +178,33 @@ def test_each_token_knows_the_phoneme_it_is_part_of(proofreader: Proofreader) ->
     laughing = [*spoken("ni3"), *laugh, *spoken("hao3")]
     told = proofreader.classes(laughing, PHONEMES, [place])
     assert told == [*spoken("ni3"), *[0] * len(laugh), *spoken("hao3")]
+
+
+class Melody:
+    """Hears "sad" with a probability of 0.75, if there is any melody."""
+
+    config = StyleConfig("tokens")
+
+    def chances(self, statistics: Tensor) -> dict[str, float]:
+        assert statistics.shape == (STATISTICS,)
+        return {"neutral": 0.25, "sad": 0.75}
+
+
+def test_a_style_that_is_not_heard_counts_as_misread(
+    proofreader: Proofreader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = spoken("ni3", "hao3")
+    phonemes = [p for s in ("ni3", "hao3") for p in pinyin_to_tokens(s)]
+    plain = proofreader.judge(phonemes)
+    sad = proofreader.judge(phonemes, style="sad")
+    assert plain is not None
+    assert sad is not None
+    assert sad.misread(tokens) == plain.misread(tokens)  # nobody there who tells styles
+    monkeypatch.setattr(proofreader, "_styles", Melody())
+    frames = torch.linspace(5.0, 5.5, 200), torch.ones(200), torch.rand(200)
+    monkeypatch.setattr(proofreader, "melody", lambda tokens: frames)
+    assert sad.misread(tokens) == pytest.approx(plain.misread(tokens) + 0.25 * UNLIKE)
+    assert proofreader.judge(phonemes, style="whispered").misread(tokens) == plain.misread(tokens)
+    silent = frames[0], torch.zeros(200), frames[2]
+    monkeypatch.setattr(proofreader, "melody", lambda tokens: silent)
+    assert sad.misread(tokens) == pytest.approx(plain.misread(tokens) + UNLIKE)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from glmtts import checkpoint
+from glmtts.adapters import PLAIN
 from glmtts.config import to_dict
 from glmtts.data.manifest import Utterance, read_clips, read_manifest
 from glmtts.errors import BadInput
@@ -103,6 +104,12 @@ def assemble(
     if heads.is_dir():  # they align new speech to its phonemes, should the model be trained further
         kept = checkpoint.load(TokenizerHeads, heads)
         checkpoint.save(kept, out / "speech_tokenizer" / "heads", torch.int8)
+    styles = parts["speech_tokenizer"] / "styles"
+    if styles.is_dir():  # tells whether a candidate is said in the style that was asked for
+        shutil.copytree(styles, out / "speech_tokenizer" / "styles", dirs_exist_ok=True)
+    plain = parts["flow"] / PLAIN
+    if plain.is_dir():
+        shutil.copytree(plain, out / "flow" / PLAIN, dirs_exist_ok=True)
     shutil.copytree(parts["text_tokenizer"], out / "text_tokenizer", dirs_exist_ok=True)
     clips = read_manifest(manifest) if manifest is not None and voices else []
     chosen = [reference_clip(clips, voice.speaker) for voice in voices]

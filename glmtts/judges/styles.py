@@ -14,81 +14,29 @@ those rules, not what people feel. `glmtts train style-judge` makes them.
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Literal
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from glmtts import checkpoint, hub
 from glmtts.audio import AudioSpec
 from glmtts.data.manifest import timbres
 from glmtts.data.pitch import track_pitch
-from glmtts.errors import BadAudio, BadInput
+from glmtts.errors import BadInput
 from glmtts.judges.base import Sample
 from glmtts.judges.emotion import Emotion
 from glmtts.judges.prosody import SECONDS_OF_SILENCE, expected_seconds
 from glmtts.judges.words import STYLE_TAG
 from glmtts.proofreader import Proofreader
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
-from glmtts.text.styles import NEUTRAL, STYLES
+from glmtts.style_net import Hears, StyleNet, statistics
 
-Hears = Literal["tokens", "sound"]
 RATE, HOP = AudioSpec().sample_rate, AudioSpec().hop_length
 ASSETS = Path(__file__).parent.parent / "assets" / "judges"
-LEAST_VOICED = 20
-"""Voiced frames (0.4 s) below which a manner cannot be told."""
 LOUDNESS_DB = 40.0
 """Range of the loudness that is looked at, below the loud parts of a clip."""
-STATISTICS = 17
-"""Of `statistics`."""
-
-
-@dataclass(frozen=True)
-class StyleConfig:
-    """Of a `StyleNet`.
-
-    Attributes:
-        hears: What its statistics are of.
-        about: What it was taught with, for reports.
-        styles: What it tells apart.
-        width: Hidden units.
-    """
-
-    hears: Hears
-    about: str = ""
-    styles: tuple[str, ...] = (NEUTRAL, *STYLES)
-    width: int = 16
-
-
-class StyleNet(nn.Module):
-    """`statistics` of a clip -> a score for each style: standardised, one hidden layer."""
-
-    config_type: ClassVar[type[StyleConfig]] = StyleConfig
-
-    def __init__(self, config: StyleConfig) -> None:
-        """Build with random weights."""
-        super().__init__()
-        self.config = config
-        self.register_buffer("mean", torch.zeros(STATISTICS))
-        self.register_buffer("scale", torch.ones(STATISTICS))
-        self.mean: Tensor
-        self.scale: Tensor
-        self.hidden = nn.Linear(STATISTICS, config.width)
-        self.out = nn.Linear(config.width, len(config.styles))
-
-    def forward(self, statistics: Tensor) -> Tensor:
-        """Logits: (B, STATISTICS) -> (B, styles)."""
-        return self.out(torch.tanh(self.hidden((statistics - self.mean) / self.scale)))
-
-    @torch.inference_mode()
-    def chances(self, statistics: Tensor) -> dict[str, float]:
-        """The probability of each style for one clip: (STATISTICS,)."""
-        found = self(statistics[None])[0].softmax(-1).tolist()
-        return dict(zip(self.config.styles, found, strict=True))
 
 
 # ----- what it is told from -----------------------------------------------------------------------
@@ -102,10 +50,7 @@ def statistics_of_tokens(
     Raises:
         BadAudio: hardly anything is voiced.
     """
-    pitch, voiced, begins = proofreader.melody(tokens)
-    semitones = pitch.double().numpy() * (12.0 / np.log(2.0)) * narrowed
-    spoken = begins.double().numpy()
-    return statistics(semitones, voiced.numpy() > 0.5, spoken, tempo=np.log(spoken.mean() + 0.01))
+    return proofreader.manner(tokens, narrowed)
 
 
 def statistics_of_sound(
@@ -134,47 +79,6 @@ def statistics_of_sound(
     usual = max(0.1, expected_seconds(STYLE_TAG.sub("", text)) - SECONDS_OF_SILENCE)
     semitones = 12.0 * np.log2(np.maximum(f0, 40.0)) * narrowed
     return statistics(semitones, voiced, loudness, tempo=np.log(usual / seconds))
-
-
-def statistics(pitch: np.ndarray, voiced: np.ndarray, third: np.ndarray, tempo: float) -> Tensor:
-    """What a manner is told from: (STATISTICS,).
-
-    Whose voice it is does not matter, nor how high it is: speech tokens do not tell that.
-
-    Args:
-        pitch: (F,) in semitones, from anything.
-        voiced: (F,) where it means something.
-        third: (F,) loudness, or how much a phoneme begins.
-        tempo: Logarithm of the tempo.
-
-    Raises:
-        BadAudio: hardly anything is voiced.
-    """
-    where = np.flatnonzero(voiced)
-    if len(where) < LEAST_VOICED:
-        raise BadAudio("Hardly anything is voiced: its manner cannot be told.")
-    sung = pitch[where] - np.median(pitch[where])
-    place = (where - where[0]) / (where[-1] - where[0])
-    tenth = max(3, len(sung) // 10)
-    body, last = sung[place < 0.6], place > 0.6
-    slope = _slope(place, sung)
-    level = sung - slope * place
-    inside = third[where[0] : where[-1] + 1]
-    half = len(inside) // 2
-    low, high = (float(bound) for bound in np.percentile(sung, [5, 95]))
-    told: list[float] = [
-        sung.std(), low, high,
-        sung[: 2 * tenth].mean(), sung[-2 * tenth :].mean() - body.mean(),
-        sung[-tenth:].mean() - body.mean(), sung[-3 * tenth :].max(),
-        slope, level.std(), _slope(place[~last], sung[~last]),
-        _slope(place[last], sung[last]), np.abs(np.diff(sung)).mean(), len(where) / len(inside),
-        inside.mean(), inside.std(), inside[half:].mean() - inside[:half].mean(), tempo,
-    ]  # fmt: skip
-    return torch.tensor(np.asarray(told, np.float32))
-
-
-def _slope(place: np.ndarray, value: np.ndarray) -> float:
-    return float(np.polyfit(place, value, 1)[0]) if np.ptp(place) > 0.02 else 0.0
 
 
 # ----- the judges ---------------------------------------------------------------------------------
@@ -246,7 +150,9 @@ def _fit(net: StyleNet, hears: Hears) -> StyleNet:
 
 @lru_cache(maxsize=4)
 def net_at(folder: str, hears: Hears) -> StyleNet:
-    """The net of a folder; empty: the one that comes with this package."""
+    """The net of a folder; empty: the one that comes with this package (of tokens, with nano)."""
+    if not folder and hears == "tokens":
+        folder = str(hub.resolve("glmtts-nano") / "speech_tokenizer" / "styles")
     return checkpoint.load(StyleNet, folder or ASSETS / f"style-{hears}")
 
 

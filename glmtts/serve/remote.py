@@ -41,6 +41,7 @@ class Wanted:
     marks: Marks = field(default_factory=Marks)
     laughs: tuple[int, ...] = ()
     """For each laugh how many phonemes stand before it."""
+    style: str | None = None
 
 
 @dataclass
@@ -82,7 +83,7 @@ class Desk:
     def _judge(self, wanted: Wanted) -> Judge | None:
         if self.proofreader is None:
             return None
-        return self.proofreader.judge(wanted.phonemes, wanted.laughs)
+        return self.proofreader.judge(wanted.phonemes, wanted.laughs, wanted.style)
 
     def tokens(self, wanted: Wanted) -> "Iterator[int | End]":
         """See `Wire`."""
@@ -229,7 +230,8 @@ def _wanted(
     marks: Marks,
 ) -> Wanted:
     phonemes, laughs = (tuple(judge.phonemes), tuple(judge.laughs)) if judge else ((), ())
-    return Wanted(tuple(text_ids), prompt, sampling, state_of(rng), phonemes, marks, laughs)
+    style = judge.style if judge else None
+    return Wanted(tuple(text_ids), prompt, sampling, state_of(rng), phonemes, marks, laughs, style)
 
 
 def _seeded(seed: int | None) -> torch.Generator:

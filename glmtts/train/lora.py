@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from glmtts import adapters, checkpoint
-from glmtts.adapters import Adapter, LowRank
+from glmtts.adapters import PLAIN, Adapter, LowRank
 from glmtts.errors import BadInput, CheckpointError, MissingExtra
 from glmtts.nn.adapted import merge
 
@@ -23,10 +23,6 @@ FLOW_LAYERS = (
 )  # fmt: skip
 """The linear layers of attention and feed-forward, and those of the token branch, which makes the
 coarse mel and with it most of the timbre; the end of their names."""
-
-
-PLAIN = "plain"
-"""Folder in a flow's: the adapter that takes its guidance out (`glmtts.train.plain`)."""
 
 
 def parsed_budget(text: str) -> float:

@@ -16,11 +16,12 @@ from pathlib import Path
 from torch.nn.utils import clip_grad_norm_
 
 from glmtts import checkpoint
+from glmtts.adapters import PLAIN
 from glmtts.data.flow_batches import FlowBatches
 from glmtts.data.shards import Corpus
 from glmtts.flow import FlowLosses, TokenToMel
 from glmtts.train.common import adamw, require, set_lr, setup, warmup_cosine
-from glmtts.train.lora import FLOW_LAYERS, PLAIN, Trained, parsed_budget
+from glmtts.train.lora import FLOW_LAYERS, Trained, parsed_budget
 
 
 @dataclass

@@ -23,14 +23,13 @@ from glmtts.data.shards import Corpus
 from glmtts.errors import BadAudio
 from glmtts.judges.styles import (
     HOP,
-    StyleConfig,
-    StyleNet,
     side_of,
     statistics_of_sound,
     statistics_of_tokens,
 )
 from glmtts.proofreader import Proofreader
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
+from glmtts.style_net import StyleConfig, StyleNet
 from glmtts.text.styles import LAUGHTER, NEUTRAL, style_of
 from glmtts.train.common import require
 

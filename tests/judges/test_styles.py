@@ -14,8 +14,9 @@ from glmtts.data.shards import Clip, write_shard
 from glmtts.errors import BadAudio, BadInput, CheckpointError
 from glmtts.judges.base import Failed, Sample, Score
 from glmtts.judges.registry import make
-from glmtts.judges.styles import StyleConfig, StyleNet, net_at, side_of, statistics_of_sound
+from glmtts.judges.styles import net_at, side_of, statistics_of_sound
 from glmtts.rewards.shaped import reward
+from glmtts.style_net import StyleConfig, StyleNet
 from glmtts.text.styles import NEUTRAL, tag
 from glmtts.train import style_judge as stage
 

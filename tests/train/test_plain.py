@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from glmtts import adapters, checkpoint
-from glmtts.adapters import Adapter, LowRank
+from glmtts.adapters import PLAIN, Adapter, LowRank
 from glmtts.errors import BadInput, CheckpointError
 from glmtts.flow import TokenToMel
 from glmtts.nn.adapted import merge
 from glmtts.train import plain as stage
 from glmtts.train import voice
-from glmtts.train.lora import PLAIN, Trained, made_plain
+from glmtts.train.lora import Trained, made_plain
 from tests import tiny
 from tests.train.test_voice import config as voice_config
 from tests.train.test_voice import write_data

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from glmtts import checkpoint
-from glmtts.judges.styles import StyleConfig, StyleNet, statistics_of_tokens
+from glmtts.judges.styles import statistics_of_tokens
 from glmtts.lm import TextToSpeechTokens
 from glmtts.recipes import recipe
 from glmtts.rewards.base import Failed, Score
 from glmtts.speech_tokenizer import TokenizerHeads, TokenizerHeadsConfig
+from glmtts.style_net import StyleConfig, StyleNet
 from glmtts.synthesizer import Synthesizer
 from glmtts.text.styles import STYLES
 from glmtts.train import grpo as stage
