@@ -519,7 +519,8 @@ class TokenToMel(nn.Module):
             BadInput: one is not in the vocabulary.
         """
         ids = [int(token) for token in tokens]
-        most = self.config.network.vocab_size * (1 + self.config.network.phonemes)
+        network = self.config.network
+        most = network.vocab_size * (1 + network.phonemes) * (1 + network.styles)
         for place, token in enumerate(ids):
             if not 0 <= token < most:
                 raise BadInput(

@@ -42,7 +42,7 @@ from glmtts.text.lexicon import Lexicon
 from glmtts.text.normalize import normalise
 from glmtts.text.pieces import whole_sentences
 from glmtts.text.readings import is_mandarin
-from glmtts.text.styles import LAUGHTER, NEUTRAL, STYLES, laugh_places, laughs
+from glmtts.text.styles import LAUGHTER, NEUTRAL, STYLES, laugh_places, laughs, style_class
 from glmtts.text.tokenizer import TextTokenizer
 from glmtts.text.written import as_written
 from glmtts.vocoder import Vocoder
@@ -570,7 +570,10 @@ class Synthesizer:
                         spoken += block
                         reason = tokens.finish_reason if last else None
                         done = tuple(spoken) if last else ()
-                        told = self.telling(spoken, reading.phonemes, reading.laughs, whole=last)
+                        told = self.telling(
+                            spoken, reading.phonemes, reading.laughs,
+                            whole=last, style=reading.style,
+                        )  # fmt: skip
                         yield Block(
                             block, sentence, voice, pace,
                             last=last, finish_reason=reason, utterance=done,
@@ -649,20 +652,26 @@ class Synthesizer:
         laughs: Sequence[int] = (),
         *,
         whole: bool = True,
+        style: str | None = None,
     ) -> list[int]:
-        """Speech tokens as the flow is given them: with what they say, if it listens.
+        """Speech tokens as the flow is given them: with what they say and how, if it listens.
 
         Args:
             tokens: (S,) those of a sentence, or of its beginning.
             phonemes: (T,) of the sentence.
             laughs: For each laugh how many phonemes stand before it.
             whole: The tokens are all of the sentence.
+            style: In which it is said.
         """
         network = self.flow.config.network
         if self.proofreader is None or not network.phonemes:
             return list(tokens)
         classes = self.proofreader.classes(tokens, phonemes, laughs, whole=whole)
-        return [dit.told(token, said, network) for token, said in zip(tokens, classes, strict=True)]
+        manner = style_class(style)
+        return [
+            dit.told(token, said, network, manner)
+            for token, said in zip(tokens, classes, strict=True)
+        ]
 
     @property
     def _look_ahead(self) -> int:

@@ -11,6 +11,7 @@ from glmtts.data.shards import Corpus, dequantise_mel
 from glmtts.errors import BadInput
 from glmtts.flow import FlowBatch
 from glmtts.text.phonemes import CTC_CLASS
+from glmtts.text.styles import style_class, style_of
 
 
 class FlowBatches:
@@ -34,6 +35,7 @@ class FlowBatches:
         vocabulary: int = 0,
         told: float = 0.0,
         told_prompts: float = 0.0,
+        phonemes: int = 0,
         seed: int = 0,
         rank: int = 0,
     ) -> None:
@@ -50,6 +52,7 @@ class FlowBatches:
             vocabulary: Speech tokens there are, where some clips are told.
             told: Share of clips whose tokens tell their phonemes (`nn.dit.told`).
             told_prompts: That share among prompts of joined rows.
+            phonemes: Classes of phonemes, where the style of a told clip is told, too.
             seed: Of the run.
             rank: Of this process.
 
@@ -71,6 +74,7 @@ class FlowBatches:
             )
         self.joined, self.other_speaker_vector = joined, other_speaker_vector
         self.vocabulary, self.told, self.told_prompts = vocabulary, told, told_prompts
+        self.phonemes = phonemes
         self.seed, self.rank = seed, rank
         self.lengths = np.array([self._tokens_of(clip) for clip in range(len(corpus))])
         speakers = corpus.by_speaker()
@@ -161,6 +165,9 @@ class FlowBatches:
         tokens = self.corpus.array("tokens", clip)[first : first + count].astype(np.int64)
         if told and rng.random() < told:
             tokens += self.vocabulary * phoneme_classes(self.corpus, clip)[first : first + count]
+            if self.phonemes:
+                style = style_class(style_of(self.corpus.clips[clip].units))
+                tokens += self.vocabulary * (1 + self.phonemes) * style
         mel = self.corpus.array("mel", clip)[first * per : (first + count) * per]
         batch.tokens[row, at : at + count] = torch.from_numpy(tokens)
         batch.mel[row, at * per : (at + count) * per] = dequantise_mel(mel)

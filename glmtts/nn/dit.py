@@ -40,6 +40,7 @@ class DiTConfig:
         n_mels: Mel bins M.
         vocab_size: Speech tokens; the embedding has one row more (a filler).
         phonemes: Classes of the phoneme that an id may tell beside its token (`told`); 0: none.
+        styles: Manners of speech that it may tell, too.
         frames_per_token: Mel frames a token covers, where the network makes frames of tokens.
         dim: Model dimensions D.
         layers: Transformer blocks.
@@ -72,6 +73,7 @@ class DiTConfig:
     n_mels: int = 80
     vocab_size: int = 4096
     phonemes: int = 0
+    styles: int = 0
     frames_per_token: int = 2
     dim: int = 256
     layers: int = 6
@@ -244,6 +246,9 @@ class TokenBranch(nn.Module):
         if config.phonemes:
             self.phoneme_embed = nn.Embedding(config.phonemes + 1, width, padding_idx=0)
             nn.init.zeros_(self.phoneme_embed.weight)
+        if config.styles:
+            self.style_embed = nn.Embedding(config.styles + 1, width, padding_idx=0)
+            nn.init.zeros_(self.style_embed.weight)
         self.text_blocks = nn.ModuleList(block() for _ in range(config.frame_blocks))
         self.token_blocks = nn.ModuleList(block() for _ in range(config.token_blocks))
         if config.token_blocks:
@@ -261,11 +266,13 @@ class TokenBranch(nn.Module):
         weight[len(codes) :] = 0.0
 
     def embedded(self, ids: Tensor) -> Tensor:
-        """(B, S) ids -> (B, S, token_dim): what the token is, and what phoneme it is part of."""
+        """(B, S) ids -> (B, S, token_dim): the token, of which phoneme, in which style."""
         if not self.config.phonemes:
             return self.text_embed(ids)
         vocabulary = self.config.vocab_size
-        return self.text_embed(ids % vocabulary) + self.phoneme_embed(ids // vocabulary)
+        classes, known = ids // vocabulary, 1 + self.config.phonemes
+        x = self.text_embed(ids % vocabulary) + self.phoneme_embed(classes % known)
+        return x + self.style_embed(classes // known) if self.config.styles else x
 
     @property
     def context_tokens(self) -> int:
@@ -315,9 +322,12 @@ class TokenBranch(nn.Module):
         return x
 
 
-def told(token: int, phoneme: int, config: DiTConfig) -> int:
-    """The id of a token that is known to be part of a phoneme (class 1 …; 0: not known)."""
-    return token + config.vocab_size * phoneme if config.phonemes else token
+def told(token: int, phoneme: int, config: DiTConfig, style: int = 0) -> int:
+    """The id of a token that is known to be part of a phoneme, in a style (1 …; 0: not known)."""
+    if not config.phonemes:
+        return token
+    style = style if config.styles else 0
+    return token + config.vocab_size * (phoneme + (1 + config.phonemes) * style)
 
 
 def position_table(length: int, dim: int, device: torch.device, most: int = 4096) -> Tensor:

@@ -33,6 +33,11 @@ def style_of(units: Sequence[tuple[str, object]]) -> str | None:
     return next((name for name in names if name != LAUGHTER), names[0] if names else None)
 
 
+def style_class(style: str | None) -> int:
+    """The number of a style for a flow that is told it: 1 …; 0 for none, neutral and laughter."""
+    return 1 + STYLES.index(style) if style in STYLES else 0
+
+
 def untagged(text: str) -> str:
     """A text without its tags."""
     return _TAG.sub("", text)

@@ -19,6 +19,7 @@ from glmtts.data.shards import Corpus
 from glmtts.flow import FlowConfig, FlowOptions, Guided, TokenToMel
 from glmtts.speech_tokenizer import SpeechTokenizer
 from glmtts.text.phonemes import CTC_CLASS
+from glmtts.text.styles import STYLES, style_class, style_of
 from glmtts.train.common import EMA, Run, adamw, require, set_lr, setup, warmup_cosine
 from glmtts.voice import Prompt, Voice
 
@@ -44,6 +45,8 @@ class Config:
     """Its guidance."""
     told: float = 0.0
     """Share of clips whose tokens tell their phonemes; a network of `init` learns to listen."""
+    styled: bool = False
+    """The tokens of told clips tell their style, too."""
     told_prompts: float = 0.3
     """That share among prompts, where clips are told."""
     codebook: Path | None = None
@@ -94,6 +97,7 @@ class Config:
         require(self.steps > 0 and self.warmup > 0, "steps and warmup must be positive.")
         require(self.frames_per_batch >= self.max_frames, "frames_per_batch must hold max_frames.")
         require(self.grow >= 0, "grow must not be negative.")
+        require(not self.styled or self.told > 0, "styled needs told: told clips tell their style.")
         require(self.guidance >= 0.0, "guidance must not be negative.")
         require(0.0 <= self.told <= 1.0, "told is a share, from 0 to 1.")
         require(0.0 <= self.told_prompts <= 1.0, "told_prompts is a share, from 0 to 1.")
@@ -121,6 +125,8 @@ def main(config: Config) -> None:
             model.estimator.text_emb_layer.start_from(codes)
         if config.told and not model.config.network.phonemes:
             model = listening(model, corpus)
+        if config.styled and not model.config.network.styles:
+            model = feeling(model, corpus)
         return grown(model, config.grow) if config.grow else model
 
     model, twin = build(), build()
@@ -199,11 +205,34 @@ def listening(model: TokenToMel, corpus: Corpus, clips: int = 2_000) -> TokenToM
     return wider.to(next(model.parameters()).device)
 
 
+def feeling(model: TokenToMel, corpus: Corpus) -> TokenToMel:
+    """The same flow with an ear for styles, which start as `listening` starts phonemes."""
+    network = replace(model.config.network, styles=len(STYLES))
+    wider = TokenToMel(replace(model.config, network=network))
+    wider.load_state_dict(model.state_dict(), strict=False)
+    branch = wider.estimator.text_emb_layer
+    counts = torch.zeros(1 + network.styles, network.vocab_size)
+    for clip, about in enumerate(corpus.clips):
+        tokens = torch.from_numpy(corpus.array("tokens", clip).astype(np.int64))
+        style = torch.full_like(tokens, style_class(style_of(about.units)))
+        counts.index_put_((style, tokens), torch.ones(len(tokens)), accumulate=True)
+    with torch.no_grad():
+        embedded = branch.text_embed.weight[: network.vocab_size].cpu()
+        means = (counts @ embedded) / counts.sum(1, keepdim=True).clamp(min=1)
+        means[1:] -= means[:1]
+        means[counts.sum(1) == 0] = 0.0
+        means[0] = 0.0
+        branch.style_embed.weight.copy_(means)
+    return wider.to(next(model.parameters()).device)
+
+
 def telling(model: TokenToMel, config: Config) -> dict[str, Any]:
     """What batches need to know to tell phonemes."""
     told, prompts = config.told, config.told_prompts if config.told else 0.0
+    network = model.config.network
     return {
-        "vocabulary": model.config.network.vocab_size, "told": told, "told_prompts": prompts
+        "vocabulary": network.vocab_size, "told": told, "told_prompts": prompts,
+        "phonemes": network.phonemes if network.styles else 0,
     }  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def main(config: Config) -> None:
         Corpus(config.data), frames_per_batch=config.frames_per_batch,
         max_frames=config.max_frames, frames_per_token=network.frames_per_token,
         vocabulary=network.vocab_size, told=config.told if network.phonemes else 0.0,
-        seed=config.seed, rank=run.rank,
+        phonemes=network.phonemes if network.styles else 0, seed=config.seed, rank=run.rank,
     )  # fmt: skip
     optimizer = adamw(model, config.lr)
     stateful = {"adapter": trained, "optimizer": optimizer}

@@ -208,7 +208,7 @@ class Renderer:
         """The sound of an answer."""
         synth, case = self._synthesizer, answer.case
         options: FlowOptions = synth.flow_options
-        tokens = synth.telling(answer.tokens, case.phonemes, case.laughs)
+        tokens = synth.telling(answer.tokens, case.phonemes, case.laughs, style=case.style)
         mel = synth.flow.sample(tokens, case.voice, options)  # (S,) -> (F, M)
         samples = synth.vocoder.decode(mel)  # (F, M) -> (N,)
         return Audio(samples.float().cpu(), synth.sample_rate)

@@ -231,6 +231,7 @@ def flow_model(
             corpus, frames_per_batch=max(config.frames_per_batch, 400),
             max_frames=max(100, min(400, longest)), frames_per_token=network.frames_per_token,
             vocabulary=network.vocab_size, told=told, seed=seed,
+            phonemes=network.phonemes if network.styles else 0,
         )  # fmt: skip
 
     batches, held = batched(train, config.seed), batched(valid, 1)

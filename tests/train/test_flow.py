@@ -9,11 +9,12 @@ import torch
 
 from glmtts import checkpoint
 from glmtts.data.flow_batches import FlowBatches
-from glmtts.data.shards import Clip, Corpus, quantise_mel, write_shard
+from glmtts.data.shards import Clip, Corpus, dequantise_mel, quantise_mel, write_shard
 from glmtts.errors import BadInput
 from glmtts.flow import FlowConfig, TokenToMel
 from glmtts.nn.dit import DiTConfig, told
 from glmtts.text.phonemes import CTC_CLASS
+from glmtts.text.styles import STYLES
 from glmtts.train import flow
 from glmtts.train.common import Run
 
@@ -242,3 +243,42 @@ def test_a_flow_learns_to_listen(aligned: Path, tmp_path: Path) -> None:
     assert rough["told"] < 0.7 * rough["bare"]
     with pytest.raises(BadInput, match="told is a share"):
         config(aligned, out, told=1.5)
+
+
+def test_a_flow_hears_the_style_that_it_is_told(aligned: Path, tmp_path: Path) -> None:
+    corpus = Corpus(aligned)
+    arrays = {
+        name: [np.array(corpus.array(name, clip)) for clip in range(len(corpus))]
+        for name in ("tokens", "alignment", "mel", "speaker")
+    }
+    # The same tokens sound otherwise in every second clip, and nothing but its tag tells which.
+    clips = list(corpus.clips)
+    for clip in range(0, len(clips), 2):
+        clips[clip] = replace(clips[clip], units=(("[sad]", ()), *clips[clip].units))
+        arrays["mel"][clip] = quantise_mel(dequantise_mel(arrays["mel"][clip]) - 2.0)
+    write_shard(tmp_path / "styled", 0, clips, arrays)
+    torch.manual_seed(0)
+    checkpoint.save(flow.listening(TokenToMel(MODEL), corpus), tmp_path / "deaf")
+    more = {"init": tmp_path / "deaf", "told": 1.0, "styled": True, "lr": 3e-2}
+    more |= {"steps": 120, "coarse_steps": 120, "joined": 0.0}
+    flow.main(config(tmp_path / "styled", tmp_path / "run", **more))
+    taught = checkpoint.load(TokenToMel, tmp_path / "run" / "step_000120")
+    network = taught.config.network
+    assert network.styles == len(STYLES)
+    assert told(3, 2, network, 2) == 3 + 16 * (2 + (1 + network.phonemes) * 2)
+    assert taught.checked_ids([told(15, network.phonemes, network, network.styles)])
+    with pytest.raises(BadInput, match="not in this model's vocabulary"):
+        taught.checked_ids([told(15, network.phonemes, network, network.styles) + 1])
+    batch = batches(
+        tmp_path / "styled", vocabulary=16, told=1.0, joined=0.0, phonemes=network.phonemes
+    )(3)
+    known = 16 * (1 + network.phonemes)
+    classes = batch.tokens // known
+    assert set(classes.unique().tolist()) == {0, STYLES.index("sad") + 1}
+    rough = {
+        name: taught(replace(batch, tokens=tokens), coarse_only=True).total.item()
+        for name, tokens in (("styled", batch.tokens), ("plain", batch.tokens % known))
+    }
+    assert rough["styled"] < 0.7 * rough["plain"]
+    with pytest.raises(BadInput, match="styled needs told"):
+        config(aligned, tmp_path, styled=True)
