@@ -12,14 +12,14 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from math import cos, pi
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from glmtts import checkpoint
 from glmtts.audio import Audio
 from glmtts.config import to_dict
 from glmtts.errors import BadInput, CheckpointError
+from glmtts.train import sharding
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def warmup_cosine(step: int, peak: float, warmup: int, total: int, floor: float = 0.05) -> float:
@@ -71,7 +74,7 @@ class EMA:
         """Move the average towards `model`; a low decay at first forgets the early steps."""
         decay = min(self.decay, (1.0 + step) / (10.0 + step))
         for mine, theirs in zip(self.model.parameters(), model.parameters(), strict=True):
-            mine.lerp_(theirs, 1.0 - decay)
+            sharding.local(mine).lerp_(sharding.local(theirs), 1.0 - decay)
         for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
             mine.copy_(theirs)
 
@@ -102,6 +105,8 @@ class Run:
     stopping: bool = False
     """The step in hand is the last one, on every rank."""
     board: Any = None
+    sharded: bool = False
+    """Modules are divided among the ranks."""
 
     @property
     def main(self) -> bool:
@@ -124,9 +129,19 @@ class Run:
 
     def parallel(self, model: nn.Module) -> nn.Module:
         """Wrap for data parallel training when torchrun started several ranks."""
-        if self.world == 1:
+        if self.world == 1 or self.sharded:
             return model
         return nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+
+    def shard(self, module: nn.Module, blocks: Iterable[nn.Module]) -> None:
+        """Divide a module among the ranks of torchrun (`train.sharding`), before its optimizer."""
+        if self.world > 1:
+            sharding.shard(module, blocks, self.device, self.world)
+            self.sharded = True
+
+    def whole(self, module: M) -> M:
+        """A module as rank 0 can use it alone; where it is divided, all ranks must call this."""
+        return sharding.whole(module) if self.sharded else module
 
     def gathered(self, rows: Tensor) -> Tensor:
         """The rows of all ranks, in their order, on every rank: (n, ...) -> (sum of n, ...)."""
@@ -236,6 +251,11 @@ class Run:
         previous checkpoint whole; only the newest `keep` are kept.
         """
         folder = self.out / f"step_{step + 1:06d}"
+        if self.sharded:
+            state = {name: sharding.state_of(name, stateful) for name in stateful}
+            component = sharding.whole(component) if component is not None else None
+        else:
+            state = {name: value.state_dict() for name, value in stateful.items()}
         if not self.main:
             return folder
         temporary = self.out / f".saving_{os.getpid()}"
@@ -243,7 +263,6 @@ class Run:
         temporary.mkdir()
         if component is not None:
             checkpoint.save(component, temporary)
-        state = {name: value.state_dict() for name, value in stateful.items()}
         torch.save({"step": step + 1, **state}, temporary / "train_state.pt")
         if more is not None:
             (temporary / "run.json").write_text(json.dumps(to_dict(more), default=str, indent=1))
@@ -266,7 +285,10 @@ class Run:
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
             for name, value in stateful.items():
-                value.load_state_dict(state[name])
+                if self.sharded:
+                    sharding.restore(name, stateful, state[name])
+                else:
+                    value.load_state_dict(state[name])
         except (OSError, KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(
                 f"Cannot resume from {path} ({error}). Start afresh with another --out."

@@ -18,6 +18,7 @@ from glmtts.speech_tokenizer import SpeechTokenizer
 from glmtts.text.styles import TAGS
 from glmtts.text.tokenizer import TextTokenizer
 from glmtts.train.common import EMA, adamw, require, set_lr, setup, warmup_cosine
+from glmtts.train.sharding import number
 from glmtts.voice import Prompt
 
 
@@ -80,6 +81,8 @@ class Config:
     """Compile the decoder: a minute first; gains on GPUs, 2 % on a CPU without matrix units."""
     threads: int = 0
     """CPU threads; 0 leaves the default."""
+    shard: bool = False
+    """Under torchrun: divide weights and optimizer among the ranks (FSDP), do not copy them."""
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict each other."""
@@ -143,6 +146,12 @@ def main(config: Config) -> None:
         f"The ids of {config.init} are not those of the tokenizer {config.tokenizer}.",
     )
     averaged = TextToSpeechTokens(sizes).to(run.device).eval()
+    if config.shard:
+        averaged.load_state_dict(model.state_dict())
+        for module in (model, averaged):
+            # The aligned layer is looked into from outside: it stays with what all layers share.
+            layers = enumerate(module.model.layers)
+            run.shard(module, [layer for i, layer in layers if i != sizes.align_layer])
     ema = EMA(model, averaged, config.ema)
     optimizer = adamw(model, config.lr, config.weight_decay)
     stateful = {"model": model, "ema": ema, "optimizer": optimizer}
@@ -179,7 +188,7 @@ def main(config: Config) -> None:
         with run.autocast():
             losses = wrapped(batch, config.align_weight, config.label_smoothing, near)
         losses["loss"].backward()
-        grad_norm = clip_grad_norm_(model.parameters(), config.clip)
+        grad_norm = number(clip_grad_norm_(model.parameters(), config.clip))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         ema.update(model, step)
@@ -191,16 +200,20 @@ def main(config: Config) -> None:
             run.log(step, **losses, grad_norm=grad_norm, tokens_per_s=tokens / seconds)
             tokens = 0
         paused = time.monotonic()
-        if held_out and valid and run.main and (run.due(step, config.valid_every) or last):
-            run.log(step, **validate(averaged, valid, config, run.device))
-            if sizes.align_layer is not None:
-                picture = alignment_picture(averaged, held_out, tokenizer)
-                run.log_picture(step, "alignment", picture)
+        if held_out and valid and (run.due(step, config.valid_every) or last):
+            spoken = run.whole(averaged)
+            if run.main:
+                spoken = spoken.to(run.device)
+                run.log(step, **validate(spoken, valid, config, run.device))
+                if sizes.align_layer is not None:
+                    picture = alignment_picture(spoken, held_out, tokenizer)
+                    run.log_picture(step, "alignment", picture)
         if run.due(step, config.save_every) or last:
             run.save(step, averaged, stateful, config)
         since += time.monotonic() - paused
     batches.close()
 
+    averaged = run.whole(averaged)
     if run.main and not run.stopping:
         checkpoint.save(averaged, config.out / "lm")
     run.finish()
