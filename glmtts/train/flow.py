@@ -45,6 +45,8 @@ class Config:
     """Its guidance."""
     told: float = 0.0
     """Share of clips whose tokens tell their phonemes; a network of `init` learns to listen."""
+    learn: str = ""
+    """Only what has this in its name learns, such as style_embed: all else stays as in `init`."""
     styled: bool = False
     """The tokens of told clips tell their style, too."""
     told_prompts: float = 0.3
@@ -130,6 +132,9 @@ def main(config: Config) -> None:
         return grown(model, config.grow) if config.grow else model
 
     model, twin = build(), build()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(config.learn in name)
+    require(any(p.requires_grad for p in model.parameters()), f"No parameter has {config.learn!r}.")
     ema = EMA(model, twin, config.ema)
     optimizer = adamw(model, config.lr, config.weight_decay)
     stateful = {"model": model, "ema": ema, "optimizer": optimizer}

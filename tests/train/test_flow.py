@@ -280,5 +280,14 @@ def test_a_flow_hears_the_style_that_it_is_told(aligned: Path, tmp_path: Path) -
         for name, tokens in (("styled", batch.tokens), ("plain", batch.tokens % known))
     }
     assert rough["styled"] < 0.7 * rough["plain"]
+    # The style alone learns: what is said without one stays as it was.
+    more |= {"learn": "style_embed", "steps": 4, "coarse_steps": 0, "valid": ""}
+    flow.main(config(tmp_path / "styled", tmp_path / "style", **more))
+    style = checkpoint.load(TokenToMel, tmp_path / "style" / "step_000004").state_dict()
+    for name, value in checkpoint.load(TokenToMel, tmp_path / "deaf").state_dict().items():
+        assert torch.equal(style[name], value)
+    assert bool(style["estimator.text_emb_layer.style_embed.weight"].any())
+    with pytest.raises(BadInput, match="No parameter has 'nothing'"):
+        flow.main(config(tmp_path / "styled", tmp_path / "none", learn="nothing"))
     with pytest.raises(BadInput, match="styled needs told"):
         config(aligned, tmp_path, styled=True)
