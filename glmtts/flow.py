@@ -532,10 +532,18 @@ class TokenToMel(nn.Module):
 
 @dataclass(frozen=True)
 class Guided:
-    """A trained flow and the guidance that another one shall learn to do without."""
+    """A trained flow and the guidance that another one shall learn to do without.
+
+    Attributes:
+        model: The flow.
+        guidance: See `FlowOptions`.
+        plain: Teaches the rows that tell no style in its place: one that has heard styled speech
+            need not speak the best plain speech.
+    """
 
     model: TokenToMel
     guidance: float
+    plain: TokenToMel | None = None
 
     @torch.no_grad()
     def velocity(
@@ -561,7 +569,22 @@ class Guided:
             speaker: (B, E) unit-length speaker vectors.
             visible: (B, F) visible length of each frame.
         """
-        model, rows, length = self.model, len(x), x.shape[1]
+        given = (x, prompt, target, tokens, count, time, speaker, visible)
+        if self.plain is None:
+            return self._of(self.model, *given)
+        network = self.model.config.network
+        styled = (tokens >= network.vocab_size * (1 + network.phonemes)).any(1)
+        out = torch.empty_like(target)
+        for rows, model in ((styled, self.model), (~styled, self.plain)):
+            if bool(rows.any()):
+                out[rows] = self._of(model, *(part[rows] for part in given)).to(out)
+        return out
+
+    def _of(
+        self, model: TokenToMel, x: Tensor, prompt: Tensor, target: Tensor, tokens: Tensor,
+        count: Tensor, time: Tensor, speaker: Tensor, visible: Tensor,
+    ) -> Tensor:  # fmt: skip
+        rows, length = len(x), x.shape[1]
         condition = target * prompt[..., None]
         blind = torch.zeros_like(condition)
         if model.config.network.speaker_channels:

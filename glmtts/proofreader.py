@@ -24,7 +24,7 @@ LAUGH_TOKENS = 12
 """Speech tokens that a laugh takes at least: half a second."""
 NO_LAUGH = 1.0
 """What a laugh that is not there adds to the reading error, in nat a phoneme."""
-UNLIKE = 1.0
+UNLIKE = 1.5
 """What it adds to the reading error, in nat a phoneme, when a sentence is not said as asked."""
 _LAUGH = 1 + len(CTC_CLASS)
 """Class of a laugh, whatever is said there."""

@@ -43,6 +43,8 @@ class Config:
     work); start from it with `init`."""
     guidance: float = 0.7
     """Its guidance."""
+    plain_by: Path | None = None
+    """With `guided_by`: another flow whose guided velocity the rows learn that tell no style."""
     told: float = 0.0
     """Share of clips whose tokens tell their phonemes; a network of `init` learns to listen."""
     learn: str = ""
@@ -99,6 +101,7 @@ class Config:
         require(self.steps > 0 and self.warmup > 0, "steps and warmup must be positive.")
         require(self.frames_per_batch >= self.max_frames, "frames_per_batch must hold max_frames.")
         require(self.grow >= 0, "grow must not be negative.")
+        require(self.plain_by is None or self.guided_by is not None, "plain_by needs guided_by.")
         require(not self.styled or self.told > 0, "styled needs told: told clips tell their style.")
         require(self.guidance >= 0.0, "guidance must not be negative.")
         require(0.0 <= self.told <= 1.0, "told is a share, from 0 to 1.")
@@ -143,7 +146,11 @@ def main(config: Config) -> None:
     teacher = None
     if config.guided_by is not None:
         wise = checkpoint.load(TokenToMel, config.guided_by, device=run.device)
-        teacher = Guided(wise.requires_grad_(False).eval(), config.guidance)
+        plain = None
+        if config.plain_by is not None:
+            plain = checkpoint.load(TokenToMel, config.plain_by, device=run.device)
+            plain = plain.requires_grad_(False).eval()
+        teacher = Guided(wise.requires_grad_(False).eval(), config.guidance, plain)
 
     batches = FlowBatches(
         corpus, frames_per_batch=config.frames_per_batch, max_frames=config.max_frames,

@@ -295,3 +295,26 @@ def test_a_flow_learns_to_do_without_guidance() -> None:
     torch.manual_seed(0)
     assert float(model(data, teacher=Guided(model, 0.0)).flow) < 1e-9  # it is its own already
     assert sum(losses[-4:]) < 0.6 * sum(losses[:4])
+
+
+def test_of_two_teachers_the_plain_one_teaches_what_tells_no_style() -> None:
+    network = replace(NETWORK, phonemes=3, styles=2)
+    torch.manual_seed(0)
+    styled, plain = (TokenToMel(replace(TINY, network=network)).eval() for _ in range(2))
+    for model in (styled, plain):  # zero at first
+        torch.nn.init.normal_(model.estimator.proj_out.weight)
+    rows, length = 3, 6
+    tokens = torch.randint(0, network.vocab_size, (rows, length))
+    tokens[1] += network.vocab_size * (1 + network.phonemes) * 2
+    tokens[2] += network.vocab_size * 3  # a phoneme is no style
+    given = (
+        torch.randn(rows, 2 * length, network.n_mels), torch.zeros(rows, 2 * length) > 0,
+        torch.randn(rows, 2 * length, network.n_mels), tokens, torch.full((rows,), length),
+        torch.rand(rows), torch.randn(rows, network.speaker_dim),
+        torch.full((rows, 2 * length), 2 * length),
+    )  # fmt: skip
+    mixed = Guided(styled, 1.0, plain).velocity(*given)
+    one, other = (Guided(model, 1.0).velocity(*given) for model in (styled, plain))
+    torch.testing.assert_close(mixed[1], one[1])
+    torch.testing.assert_close(mixed[[0, 2]], other[[0, 2]])
+    assert not torch.allclose(one, other, atol=0.1)
