@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from glmtts import checkpoint
+from glmtts import adapters, checkpoint
 from glmtts.adapters import PLAIN
 from glmtts.config import to_dict
 from glmtts.data.manifest import Utterance, read_clips, read_manifest
-from glmtts.errors import BadInput
+from glmtts.errors import BadInput, CheckpointError
 from glmtts.flow import TokenToMel
 from glmtts.hub import MODEL_FILE
 from glmtts.lm import TextToSpeechTokens
@@ -56,6 +56,26 @@ class BundledVoice:
                 f"{text!r} is not NAME=SPEAKER, such as xiaoxiao=zf_xiaoxiao|zf_xiaoxiao."
             )
         return cls(name, speaker)
+
+
+def _take_plain(source: Path, out: Path) -> None:
+    """Keep a flow's adapter for training (`glmtts.train.plain`) beside its weights, now rounded.
+
+    Raises:
+        CheckpointError: it was made for another flow.
+    """
+    adapter = adapters.load(source / PLAIN)
+    if adapter.base != adapters.fingerprint(source):
+        raise CheckpointError(
+            f"{source / PLAIN} was made for another flow than the one beside it. Make it anew "
+            "(glmtts train plain), or remove it."
+        )
+    state: dict[str, torch.Tensor] = {}
+    scale = float(adapter.config["lora_alpha"]) / int(adapter.config["r"])
+    for name, part in adapter.parts.items():
+        state[f"{adapters.PREFIX}{name}.lora_A.weight"] = part.down.bfloat16()
+        state[f"{adapters.PREFIX}{name}.lora_B.weight"] = (part.up / scale).bfloat16()
+    adapters.save(state, adapter.config, out / PLAIN, adapters.fingerprint(out))
 
 
 def reference_clip(clips: Sequence[Utterance], speaker: str) -> Utterance:
@@ -107,9 +127,8 @@ def assemble(
     styles = parts["speech_tokenizer"] / "styles"
     if styles.is_dir():  # tells whether a candidate is said in the style that was asked for
         shutil.copytree(styles, out / "speech_tokenizer" / "styles", dirs_exist_ok=True)
-    plain = parts["flow"] / PLAIN
-    if plain.is_dir():
-        shutil.copytree(plain, out / "flow" / PLAIN, dirs_exist_ok=True)
+    if (parts["flow"] / PLAIN).is_dir():
+        _take_plain(parts["flow"], out / "flow")
     shutil.copytree(parts["text_tokenizer"], out / "text_tokenizer", dirs_exist_ok=True)
     clips = read_manifest(manifest) if manifest is not None and voices else []
     chosen = [reference_clip(clips, voice.speaker) for voice in voices]
@@ -120,7 +139,7 @@ def assemble(
         FORMAT, name, "Apache-2.0", loaded["vocoder"].config.spec,
         history_tokens=0, foreign_prompts=False, tagged_prompts=False, prompt_tokens=250,
         sentence_length=32,
-        top_p=0.3, candidates=2, flow_steps=6, flow_guidance=guidance,
+        top_p=0.3, candidates=2, flow_steps=4, flow_guidance=guidance,
         default_voices=tuple(defaults.values()), trained_by=trained_by,
     )  # fmt: skip
     text = json.dumps(to_dict(model), indent=1, ensure_ascii=False)

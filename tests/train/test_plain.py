@@ -9,6 +9,7 @@ import torch
 
 from glmtts import adapters, checkpoint
 from glmtts.adapters import PLAIN, Adapter, LowRank
+from glmtts.convert.assemble import COMPONENTS, assemble
 from glmtts.errors import BadInput, CheckpointError
 from glmtts.flow import TokenToMel
 from glmtts.nn.adapted import merge
@@ -113,3 +114,22 @@ def test_the_adapter_of_another_flow_is_refused(home: Path, tmp_path: Path) -> N
     loud(folder / PLAIN, base="another")
     with pytest.raises(CheckpointError, match="made for another flow"):
         made_plain(checkpoint.load(TokenToMel, folder), folder)
+
+
+def test_a_model_is_put_together_with_it(home: Path, tmp_path: Path) -> None:
+    parts = {part: home / "model" / part for part in (*COMPONENTS, "text_tokenizer")}
+    model = tmp_path / "model"
+    assemble(model, parts)
+    kept = adapters.load(model / "flow" / PLAIN)
+    assert kept.base == adapters.fingerprint(model / "flow")
+    known = adapters.load(home / "run" / PLAIN)
+    for name, part in known.parts.items():
+        torch.testing.assert_close(
+            kept.parts[name].up @ kept.parts[name].down, part.up @ part.down, rtol=0.02, atol=1e-3
+        )
+    flow = checkpoint.load(TokenToMel, model / "flow")
+    assert made_plain(flow, model / "flow") is not None
+    shutil.copytree(home / "model" / "flow", tmp_path / "flow")
+    loud(tmp_path / "flow" / PLAIN, base="another")
+    with pytest.raises(CheckpointError, match="made for another flow"):
+        assemble(tmp_path / "other", {**parts, "flow": tmp_path / "flow"})
