@@ -165,6 +165,8 @@ class Manifest:
         sentence_length: Longest sentence spoken at once, in Hanzi (a Latin letter counts 0.3).
         top_p: Nucleus of the language model unless asked otherwise (official 0.8).
         candidates: Utterances drawn for each sentence, the best-read one is spoken.
+        styled_candidates: The same for a sentence in a style, where the best must also be said so;
+            0: no other number.
         flow_steps: Euler steps of the flow unless asked otherwise.
         flow_guidance: Its guidance unless asked otherwise.
         voice_dbfs: Loudness that the speech in a voice's clip is brought to; None = as recorded
@@ -185,6 +187,7 @@ class Manifest:
     sentence_length: int = 60
     top_p: float = 0.8
     candidates: int = 1
+    styled_candidates: int = 0
     flow_steps: int = 10
     flow_guidance: float = 0.7
     voice_dbfs: float | None = SPEECH_DBFS
@@ -353,13 +356,14 @@ class Synthesizer:
         """The flow's options that this model is tuned for; vary them with `dataclasses.replace`."""
         return FlowOptions(self.manifest.flow_steps, self.manifest.flow_guidance)
 
-    def sampling(self, wanted: Sampling) -> Sampling:
-        """`wanted` with what it leaves open as this model is tuned."""
+    def sampling(self, wanted: Sampling, style: str | None = None) -> Sampling:
+        """`wanted` with what it leaves open as this model is tuned, for a sentence in a style."""
         m = self.manifest
+        count = m.styled_candidates or m.candidates if style else m.candidates
         return replace(
             wanted,
             top_p=m.top_p if wanted.top_p is None else wanted.top_p,
-            candidates=m.candidates if wanted.candidates is None else wanted.candidates,
+            candidates=count if wanted.candidates is None else wanted.candidates,
         )
 
     def voice(self, name_or_audio: str | Path | Audio, transcript: str | None = None) -> Voice:
@@ -472,7 +476,6 @@ class Synthesizer:
             yield from self.adapted(voice).pieces(text, replace(voice, adapter=""), options)
             return
         rng = self.lm.generator(options.sampling.seed)
-        options = replace(options, sampling=self.sampling(options.sampling))
         flow_options = options.flow or self.flow_options
         if isinstance(text, str):
             known = text, self._readable(text, options)  #                  text -> sentences
@@ -632,6 +635,7 @@ class Synthesizer:
     ) -> Tokens:
         """Speech tokens: block by block when sound must start early, else checked and retried."""
         lm: SpeechLM = self.shared_lm or self.lm
+        sampling = self.sampling(sampling, reading.style)
         judge = None
         if self.proofreader is not None:
             judge = self.proofreader.judge(reading.phonemes, reading.laughs, reading.style)

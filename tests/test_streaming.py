@@ -1,5 +1,6 @@
 """Streams: text in pieces, seams, and an end at any moment."""
 
+import copy
 import threading
 import time
 from collections.abc import Iterator
@@ -253,3 +254,13 @@ def test_without_an_ear_or_a_reader_tokens_stay_as_they_are(
     listener.proofreader = reader
     assert listener.telling([3, 4, 5], phonemes) != [3, 4, 5]
     assert listener.telling([3], phonemes) == [3]  # too few to say it
+
+
+def test_a_sentence_in_a_style_is_drawn_more_often(synth: Synthesizer) -> None:
+    speaker = copy.copy(synth)
+    speaker.manifest = replace(synth.manifest, candidates=2, styled_candidates=5)
+    assert speaker.sampling(Sampling()).candidates == 2
+    assert speaker.sampling(Sampling(), "sad").candidates == 5
+    assert speaker.sampling(Sampling(candidates=1), "sad").candidates == 1
+    speaker.manifest = replace(synth.manifest, candidates=2)
+    assert speaker.sampling(Sampling(), "sad").candidates == 2

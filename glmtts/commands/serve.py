@@ -80,7 +80,8 @@ def load(request: Request) -> Synthesizer:
     alone = Synthesizer.load(
         request.model, device=request.device, dtype=request.dtype, voices=voices
     )
-    slots = request.settings.running * max(1, alone.manifest.candidates)
+    m = alone.manifest
+    slots = max(request.settings.running * max(1, m.candidates), m.styled_candidates)
     together = shared(alone, slots, request.workers)
     options = SpeakOptions(sampling=Sampling(seed=0), pace=Pace.quick_start())
     for text in WARM_UP:
