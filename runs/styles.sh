@@ -36,7 +36,23 @@ glmtts train lm --recipe styles --data "$DATA/tokens/train" --valid "$DATA/token
   --out "$RUNS/lm"
 glmtts say "What a day!" --component "lm=$RUNS/lm/lm" --emotion happy -o "$RUNS/happy.wav"
 
-# 4. Reinforcement pays for the style that is asked for; another judge tells what came of it, on 50
+# 4. The flow is told styles: the guided flow of runs/nano.sh is trained on with them, and the unguided
+# one learns from it what is said in a style, and from the one of before all else. Then it gets the
+# adapter that takes its guidance out, for training voices.
+latest() { ls -d "$1"/step_* | sort | tail -1; }
+FLOWS=${FLOWS:-runs/nano}
+HEARD=data/nano/tokens/train,$DATA/tokens/train
+if [ -d "$FLOWS/flow_unguided" ]; then
+  glmtts train flow --recipe unguided --styled --data "$HEARD" --valid "$DATA/tokens/valid_text" \
+    --init "$(latest "$FLOWS/flow")" --steps 600 --lr 4e-4 --out "$RUNS/flow_styled"
+  glmtts train flow --recipe unguided --styled --data "$HEARD" --valid "$DATA/tokens/valid_text" \
+    --init "$(latest "$FLOWS/flow_unguided")" --guided-by "$(latest "$RUNS/flow_styled")" \
+    --plain-by "$(latest "$FLOWS/flow")" --steps 500 --out "$RUNS/flow"
+  glmtts train plain --recipe nano --flow "$(latest "$RUNS/flow")" --steps 200 --out "$RUNS/plain"
+  cp -r "$RUNS/plain/plain" "$(latest "$RUNS/flow")/plain"
+fi
+
+# 5. Reinforcement pays for the style that is asked for; another judge tells what came of it, on 50
 # texts in every style (docs/styles.md says how to give them voices that no training heard).
 glmtts eval tags --component "lm=$RUNS/lm/lm" -o "$RUNS/before"
 glmtts train grpo --recipe styles --texts "$DATA/tokens/train" --valid "$DATA/tokens/valid_text" \
