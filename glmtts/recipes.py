@@ -109,7 +109,7 @@ def flow_unguided() -> Any:
 
 
 def plain_nano() -> Any:
-    """The adapter that takes the guidance out of glmtts-nano's flow: ten minutes of a core."""
+    """The adapter that takes the guidance out of glmtts-nano's flow: four minutes of a core."""
     from glmtts import hub
     from glmtts.train.plain import Config
 
