@@ -139,6 +139,21 @@ def load(folder: str | Path) -> Adapter:
         ) from error
 
 
+def load_plain(flow: Path) -> Adapter:
+    """The adapter that takes the guidance out of the flow in a folder (`glmtts.train.plain`).
+
+    Raises:
+        CheckpointError: it is missing or damaged, or was made for another flow.
+    """
+    adapter = load(flow / PLAIN)
+    if adapter.base != fingerprint(flow):
+        raise CheckpointError(
+            f"{flow / PLAIN} was made for another flow than the one beside it. Make it anew "
+            "(glmtts train plain), or remove it."
+        )
+    return adapter
+
+
 def _metadata(path: Path) -> dict[str, str]:
     """The texts in the header of a safetensors file."""
     with path.open("rb") as file:

@@ -17,7 +17,7 @@ from glmtts import adapters, checkpoint
 from glmtts.adapters import PLAIN
 from glmtts.config import to_dict
 from glmtts.data.manifest import Utterance, read_clips, read_manifest
-from glmtts.errors import BadInput, CheckpointError
+from glmtts.errors import BadInput
 from glmtts.flow import TokenToMel
 from glmtts.hub import MODEL_FILE
 from glmtts.lm import TextToSpeechTokens
@@ -64,12 +64,7 @@ def _take_plain(source: Path, out: Path) -> None:
     Raises:
         CheckpointError: it was made for another flow.
     """
-    adapter = adapters.load(source / PLAIN)
-    if adapter.base != adapters.fingerprint(source):
-        raise CheckpointError(
-            f"{source / PLAIN} was made for another flow than the one beside it. Make it anew "
-            "(glmtts train plain), or remove it."
-        )
+    adapter = adapters.load_plain(source)
     state: dict[str, torch.Tensor] = {}
     scale = float(adapter.config["lora_alpha"]) / int(adapter.config["r"])
     for name, part in adapter.parts.items():

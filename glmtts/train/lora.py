@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from glmtts import adapters, checkpoint
 from glmtts.adapters import PLAIN, Adapter, LowRank
-from glmtts.errors import BadInput, CheckpointError, MissingExtra
+from glmtts.errors import BadInput, MissingExtra
 from glmtts.nn.adapted import merge
 
 LM_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -203,12 +203,7 @@ def made_plain(model: nn.Module, folder: Path) -> Adapter | None:
     """
     if not (folder / PLAIN).is_dir():
         return None
-    plain = adapters.load(folder / PLAIN)
-    if plain.base and plain.base != adapters.fingerprint(folder):
-        raise CheckpointError(
-            f"{folder / PLAIN} was made for another flow than the one beside it. Make it anew "
-            "(glmtts train plain), or remove it."
-        )
+    plain = adapters.load_plain(folder)
     merge(model, plain.to(*_kind(model)))
     return plain
 
