@@ -35,7 +35,7 @@ TASKS = {
             "seed-tts", "Seed-TTS-eval: intelligibility and speaker similarity in cloned voices.",
             ("cer=whisper-base-seed", "sim=dvector", "mos", "pace"),
             ("error_rate", "similarity", "mos"),
-            official=("cer=official", "sim=dvector", "mos", "pace"),
+            official=("cer=official", "sim=wavlm", "mos", "pace"),
         ),
         Task(
             "emotion", "CV3-Eval's emotions: does the style of the prompt come through?",

