@@ -5,6 +5,8 @@ tokenizer  25 or 12.5 Hz, with or without pitch supervision, whole or block-caus
 vocoder    Vocos and Vocos2D, equal parameters and steps: log-spectral distance below and above
            4 kHz, MOS of copies
 hours      the language model from a half to all hours of speech, equal steps: how its tokens read
+hybrid     the language model from texts alone, and from texts with some readings: how Mandarin
+           reads, and its characters that are rare or have several readings
 page       docs/claims.md from what has been measured
 
 All trainings of a claim have the same seed, data and steps; they are short and tell differences,
@@ -17,6 +19,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +31,16 @@ from torch.nn import functional as F
 from glmtts import checkpoint
 from glmtts.audio import Audio, log_mel
 from glmtts.data.audio_batches import TokenizerBatches
-from glmtts.data.shards import Corpus, write_shard
+from glmtts.data.shards import Clip, Corpus, write_shard
 from glmtts.judges.base import Sample
 from glmtts.judges.naturalness import Mos
 from glmtts.lm import TextToSpeechTokens
 from glmtts.proofreader import Proofreader
 from glmtts.sampling import Sampling
 from glmtts.speech_tokenizer import ConvBlock, SpeechTokenizer, TokenizerHeads
+from glmtts.text import hybrid as hybrid_text
 from glmtts.text.tokenizer import TextTokenizer
+from glmtts.train.scoring import distance
 from glmtts.train.speech_tokenizer import Config as TokenizerConfig
 from glmtts.train.speech_tokenizer import TokenizerTraining, phoneme_errors
 from glmtts.train.vocoder import distances
@@ -61,6 +66,17 @@ VOCODERS = {
     "vocos2d": ["--model.kind", "vocos2d"],
 }
 HOURS = (0.5, 1.0, 2.0, 4.0, 7.0)
+LM = [
+    "--recipe", "nano", "--model.hidden-size", "192", "--model.layers", "6", "--model.heads", "3",
+    "--model.kv-heads", "3", "--model.ffn-size", "512", "--save-every", "100",
+    "--valid-every", "1000", "--threads", "1",
+]  # fmt: skip
+"""A quarter of nano's language model, so that many can be trained."""
+HYBRIDS = {
+    "text alone": ["--text.phonemes", "0", "--text.surface", "1"],
+    "hybrid": ["--text.phonemes", "0", "--text.surface", "0.8", "--text.ordinary"],
+}
+"""How texts are written in training; the second is the report's (§2.6)."""
 
 
 def train(stage: str, out: Path, *flags: str) -> Path:
@@ -291,20 +307,24 @@ def vocoder_figures(model: Vocoder, clips: int) -> dict[str, list[float]]:
 
 def hours(steps: int, clips: int) -> None:
     """The language model from ever more speech."""
-    assets = Path("glmtts/assets/nano")
     rows: Rows = {}
     for much in HOURS:
         data = subset(Corpus(TOKENS), much, OUT / "hours" / f"data_{much:g}")
-        folder = train(
-            "lm", OUT / "hours" / f"{much:g}", "--recipe", "nano", "--data", str(data),
-            "--valid", HELD,
-            "--tokenizer", str(assets / "text_tokenizer"),
-            "--codebook", str(assets / "speech_tokenizer"), "--steps", str(steps),
-            "--save-every", "100", "--valid-every", "1000", "--compile", "--threads", "1",
-        )  # fmt: skip
-        rows[f"{much:g} h"] = lm_figures(folder, assets, clips)
-        print(much, {key: round(float(np.mean(v)), 3) for key, v in rows[f"{much:g} h"].items()})
+        name = f"{much:g} h"
+        folder = lm_trained(OUT / "hours" / f"{much:g}", steps, data)
+        rows[name] = lm_figures(folder, clips, lambda clip: [True] * len(clip.units))
+        print(name, {key: round(float(np.mean(v)), 3) for key, v in rows[name].items()})
     keep("hours", rows, f"{HOURS[-1]:g} h", {"steps": steps, "clips": clips})
+
+
+def lm_trained(out: Path, steps: int, data: Path, *more: str) -> Path:
+    """A small language model."""
+    assets = Path("glmtts/assets/nano")
+    return train(
+        "lm", out, *LM, *more, "--data", str(data), "--valid", HELD, "--steps", str(steps),
+        "--tokenizer", str(assets / "text_tokenizer"),
+        "--codebook", str(assets / "speech_tokenizer"),
+    )  # fmt: skip
 
 
 def subset(corpus: Corpus, much: float, out: Path) -> Path:
@@ -324,18 +344,73 @@ def subset(corpus: Corpus, much: float, out: Path) -> Path:
 
 
 @torch.no_grad()
-def lm_figures(folder: Path, assets: Path, clips: int) -> dict[str, list[float]]:
-    """How badly one draw of each held-out text reads, in nat a phoneme (above 1 it is lost)."""
+def lm_figures(
+    folder: Path, clips: int, written: Callable[[Clip], list[bool]], language: str = ""
+) -> dict[str, list[float]]:
+    """How one draw of each held-out text reads, by the tokenizer's phoneme head.
+
+    Args:
+        folder: Of the language model.
+        clips: Texts.
+        written: For each unit of a text, whether the model is given its phonemes.
+        language: "zh" leaves out what is not Mandarin, and counts hard units, too.
+    """
+    assets = Path("glmtts/assets/nano")
     model = checkpoint.load(TextToSpeechTokens, folder).eval()
     tokenizer = checkpoint.load(SpeechTokenizer, assets / "speech_tokenizer")
     heads = checkpoint.load(TokenizerHeads, assets / "speech_tokenizer" / "heads")
     reader, texts = Proofreader(tokenizer, heads), TextTokenizer.load(assets / "text_tokenizer")
-    corpus, found = Corpus(HELD), list[float]()
-    for clip in corpus.clips[:clips]:
-        ids, _ = texts.encode_units(clip.units, [True] * len(clip.units))
+    rows: dict[str, list[float]] = {"phoneme error": [], "sentences lost": []}
+    for clip in [clip for clip in Corpus(HELD) if language in ("", clip.lang)][:clips]:
+        ids, _ = texts.encode_units(clip.units, written(clip))
         spoken = list(model.generate(ids, Prompt(), Sampling(seed=0, top_p=0.3)))
-        found.append(min(5.0, reader.misread(spoken, clip.phonemes)))
-    return {"misreading (nat a phoneme)": found, "sentences lost": [float(v > 1.0) for v in found]}
+        heard = reader.heard(spoken) if spoken else []
+        wrong = min(1.0, distance(clip.phonemes, heard) / len(clip.phonemes))
+        rows["phoneme error"].append(wrong)
+        rows["sentences lost"].append(float(wrong > 0.5))
+        if language == "zh" and (missed := hard_units_missed(clip, heard)) is not None:
+            rows.setdefault("hard characters wrong", []).append(missed)
+    return rows
+
+
+def hard(clip: Clip) -> list[bool]:
+    """For each unit, whether it is rare or has several readings."""
+    return [bool(phones) and not hybrid_text.is_plain(text) for text, phones in clip.units]
+
+
+def hard_units_missed(clip: Clip, heard: Sequence[str]) -> float | None:
+    """Share of a clip's hard units of which a phoneme was not heard; None where it has none."""
+    matched = np.zeros(len(clip.phonemes), dtype=bool)
+    for block in SequenceMatcher(None, clip.phonemes, heard, autojunk=False).get_matching_blocks():
+        matched[block.a : block.a + block.size] = True
+    ends = np.cumsum([len(phones) for _, phones in clip.units])
+    missed = [
+        float(not matched[end - len(phones) : end].all())
+        for end, (_, phones), is_hard in zip(ends, clip.units, hard(clip), strict=True)
+        if is_hard
+    ]
+    return float(np.mean(missed)) if missed else None
+
+
+# ----- hybrid text --------------------------------------------------------------------------------
+
+
+def hybrid(steps: int, clips: int) -> None:
+    """Texts alone against texts with some readings; the second model is also given readings."""
+    folders = {
+        name: lm_trained(OUT / "hybrid" / name, steps, Path(TOKENS), *flags)
+        for name, flags in HYBRIDS.items()
+    }
+    rows: Rows = {}
+    for name, folder in folders.items():
+        rows[f"{name}, given text"] = lm_figures(
+            folder, clips, lambda clip: [False] * len(clip.units), "zh"
+        )
+    rows["hybrid, given hard readings"] = lm_figures(folders["hybrid"], clips, hard, "zh")
+    rows["hybrid, given half of the readings"] = lm_figures(
+        folders["hybrid"], clips, lambda clip: [bool(i % 2) for i in range(len(clip.units))], "zh"
+    )
+    keep("hybrid", rows, "text alone, given text", {"steps": steps, "clips": clips})
 
 
 # ----- the page -----------------------------------------------------------------------------------
@@ -366,7 +441,13 @@ def page(steps: int, clips: int) -> None:
         print(f"\n## {path.stem}\n\n{json.dumps(result['about'])}\n\n{table(result)}")
 
 
-CLAIMS = {"tokenizer": tokenizer, "vocoder": vocoder, "hours": hours, "page": page}
+CLAIMS = {
+    "tokenizer": tokenizer,
+    "vocoder": vocoder,
+    "hours": hours,
+    "hybrid": hybrid,
+    "page": page,
+}
 
 
 def main() -> None:
