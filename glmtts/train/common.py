@@ -143,6 +143,14 @@ class Run:
         """A module as rank 0 can use it alone; where it is divided, all ranks must call this."""
         return sharding.whole(module) if self.sharded else module
 
+    def most(self, count: int) -> int:
+        """The largest `count` of all ranks."""
+        if self.world > 1:
+            counts = torch.tensor(count)
+            dist.all_reduce(counts, dist.ReduceOp.MAX)
+            return int(counts)
+        return count
+
     def gathered(self, rows: Tensor) -> Tensor:
         """The rows of all ranks, in their order, on every rank: (n, ...) -> (sum of n, ...)."""
         if self.world == 1:
@@ -281,22 +289,32 @@ class Run:
         folders = sorted(self.out.glob("step_*"))
         if not folders:
             return 0
-        path = folders[-1] / "train_state.pt"
+        self.first_step = self.restore(folders[-1], stateful)
+        if self.main:
+            print(f"resumed from {folders[-1]}", flush=True)
+        return self.first_step
+
+    def restore(
+        self, folder: Path, stateful: Mapping[str, Any], names: Iterable[str] | None = None
+    ) -> int:
+        """Take what a checkpoint holds, of everything or of `names`; the step that follows it.
+
+        Raises:
+            CheckpointError: it is damaged, or does not fit.
+        """
+        path = folder / "train_state.pt"
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            for name, value in stateful.items():
+            for name in stateful if names is None else names:
                 if self.sharded:
                     sharding.restore(name, stateful, state[name])
                 else:
-                    value.load_state_dict(state[name])
+                    stateful[name].load_state_dict(state[name])
         except (OSError, KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(
                 f"Cannot resume from {path} ({error}). Start afresh with another --out."
             ) from error
-        self.first_step = int(state["step"])
-        if self.main:
-            print(f"resumed from {folders[-1]}", flush=True)
-        return self.first_step
+        return int(state["step"])
 
     def steps(self, start: int, total: int) -> Iterator[int]:
         """Count steps, seeding each; ends early (after the step in hand) on SIGINT or SIGTERM.

@@ -22,7 +22,7 @@ from glmtts.judges.registry import make
 from glmtts.lm import LMConfig, Rollouts, TextToSpeechTokens
 from glmtts.sampling import Sampling
 from glmtts.synthesizer import Synthesizer
-from glmtts.train import policy
+from glmtts.train import policy, sharding
 from glmtts.train.cases import Case, Cases
 from glmtts.train.common import Run, adamw, require, set_lr, setup
 from glmtts.train.curves import draw_curves
@@ -30,7 +30,7 @@ from glmtts.train.groups import Group, answers_of, collect
 from glmtts.train.guards import Guards, Limits, go_back, keep_steady, stop
 from glmtts.train.lora import Lora, adapt, plain_weights
 from glmtts.train.ray_actors import RayActors, RayOptions
-from glmtts.train.rollouts import Actor, Order, scored
+from glmtts.train.rollouts import SCORE, Actor, Order, score_draws, scored
 from glmtts.train.scoring import PhonemeError, Renderer, Scorer, Weight, Workers, scorer
 from glmtts.train.tally import Tally, note, note_watched
 
@@ -102,6 +102,9 @@ class Config:
     weight_decay: float = 0.0
     clip: float = 1.0
     """Largest norm of the gradient."""
+    shard: bool = False
+    """With torchrun: weights, gradients and optimizer divided among the ranks (FSDP). The copy that
+    speaks and the first policy stay whole on each."""
     lora: Lora = field(default_factory=Lora)
     """Train adapters instead of all weights (rank 0: all weights)."""
     guards: Limits = field(default_factory=Limits)
@@ -140,6 +143,7 @@ class Config:
         require(self.updates > 0, "updates must be positive.")
         require(0.0 < self.top_p <= 1.0, f"top_p must be within 0..1, got {self.top_p}.")
         require(self.temperature > 0.0, "Answers all alike teach nothing: temperature must be > 0.")
+        require(not (self.shard and self.lora.rank), "Adapters are small: no --shard with --lora.")
         weights = self.weights()
         require(any(w.weight for w in weights), "Give at least one reward a weight.")
         require(len({w.name for w in weights}) == len(weights), "A reward is named twice.")
@@ -172,10 +176,12 @@ def main(config: Config) -> None:
     lm = checkpoint.load(TextToSpeechTokens, source, device=run.device).float().eval()
     sizes = lm.config  # eval: dropout would make the answers look unlikely to their own policy
     adapt(lm, config.lora)
+    if config.shard:
+        run.shard(lm, lm.model.layers)
+        sharding.give_method(lm, SCORE, score_draws)
     plain = TextToSpeechTokens(sizes).to(run.device).eval()
-    plain.load_state_dict(plain_weights(lm))
     optimizer, guards = adamw(lm, config.lr, config.weight_decay), Guards(config.guards)
-    stateful = {"policy": lm, "optimizer": optimizer, "guards": guards}
+    stateful = {"model": lm, "optimizer": optimizer, "guards": guards}
 
     weights = config.weights()
     rewarded = [weight for weight in weights if weight.weight]
@@ -191,8 +197,11 @@ def main(config: Config) -> None:
     actor = actor_of(sizes, config, run.device)
 
     start = run.resume(stateful)
-    if not start and run.main:
-        keep_steady(run.save(-1, plain, stateful, config))
+    plain.load_state_dict(whole_weights(run, lm))
+    if not start:
+        folder = run.save(-1, plain, stateful, config)
+        if run.main:
+            keep_steady(folder)
     learning = sum(p.numel() for p in lm.parameters() if p.requires_grad)
     if run.main:
         print(f"{learning / 1e6:.2f} M parameters learn from {len(texts.lines)} texts", flush=True)
@@ -204,7 +213,7 @@ def main(config: Config) -> None:
         set_lr(optimizer, guards.rate * config.lr * min(1.0, (step + 1) / max(1, config.warmup)))
 
         # 1. The policy speaks, rewards judge; where all answers are alike it speaks again.
-        actor.follow(plain_weights(lm))
+        actor.follow(plain.state_dict())
         number = (step * run.world + run.rank) * config.prompts
         cases = [texts.at(number + i) for i in range(config.prompts)]
         groups = collect(
@@ -216,7 +225,8 @@ def main(config: Config) -> None:
         # 2. What differs within a group is learnt.
         began = time.monotonic()
         useful = [group for group in groups if group.use(rewarded) == "useful"]
-        update(run, lm, first, optimizer, useful, rewarded, config, step, tally)
+        idle = groups[0].rollouts
+        update(run, lm, first, optimizer, useful, rewarded, config, step, tally, idle)
         tally.add("seconds_learnt", time.monotonic() - began)
 
         # 3. What happened, on all ranks, and whether it is still what is wanted.
@@ -225,7 +235,7 @@ def main(config: Config) -> None:
             note_watched(tally, watch, groups)
         found = tally.results(run)
         breach = guards.check(found)
-        plain.load_state_dict(plain_weights(lm))
+        plain.load_state_dict(whole_weights(run, lm))
 
         last = step + 1 == config.steps or run.stopping
         if run.due(step, config.log_every) or last or breach:
@@ -246,7 +256,7 @@ def main(config: Config) -> None:
             if config.guards.action == "stop" or guards.breaches > 3:
                 stop(run, step, breach)
             go_back(run, step, breach, stateful)
-            plain.load_state_dict(plain_weights(lm))
+            plain.load_state_dict(whole_weights(run, lm))
         if run.due(step, config.save_every) or last:
             folder = run.save(step, plain, stateful, config)
             if run.main and guards.steady:
@@ -259,6 +269,11 @@ def main(config: Config) -> None:
     if run.main and not run.stopping:
         checkpoint.save(plain, config.out / "lm")
     run.finish()
+
+
+def whole_weights(run: Run, lm: TextToSpeechTokens) -> dict[str, torch.Tensor]:
+    """The policy's weights as of a plain model; where they are divided all ranks must ask."""
+    return sharding.weights(lm) if run.sharded else plain_weights(lm)
 
 
 def actor_of(sizes: LMConfig, config: Config, device: torch.device) -> Actor | RayActors:
@@ -297,10 +312,13 @@ def update(
     config: Config,
     step: int,
     tally: Tally,
+    idle: Rollouts,
 ) -> None:
     """Make better answers likelier, worse ones less likely: `config.updates` optimizer steps.
 
-    The loss is a mean over all draws of all ranks, gathered group by group.
+    The loss is a mean over all draws of all ranks, gathered group by group. Ranks that share
+    their weights compute together: one that has fewer groups looks at `idle` meanwhile and learns
+    nothing from it.
     """
     batch: list[tuple[Rollouts, torch.Tensor]] = []
     for group in groups:
@@ -316,12 +334,19 @@ def update(
     if not total:  # nothing to learn from, on any rank
         return
 
+    passes = run.most(len(batch)) if run.sharded else len(batch)
+    scale = (run.world if run.sharded else 1) / total  # divided gradients are averaged, not added
     low, high = clips(config, step)
     measured = config.kl_weight > 0 or run.due(step, config.kl_every)
     drawn: list[torch.Tensor] = []
     start: list[torch.Tensor] = []
     for number in range(config.updates):
-        for i, (chosen, advantages) in enumerate(batch):
+        for i in range(passes):
+            if i >= len(batch):
+                with run.autocast():
+                    (scored(lm, idle).logprobs.sum() * 0.0).backward()
+                continue
+            chosen, advantages = batch[i]
             count = int(chosen.masks.sum())
             with run.autocast():
                 now = scored(lm, chosen)
@@ -341,12 +366,13 @@ def update(
                 gap = policy.masked_mean(gap, chosen.masks)
                 loss = loss + config.kl_weight * gap
                 tally.add("kl", float(gap.detach()), count)
-            (loss * (count / total)).backward()
+            (loss * (count * scale)).backward()
             tally.add("loss", float(loss.detach()), count)
             tally.add("clipped_low", float(result.clipped_low), count)
             tally.add("clipped_high", float(result.clipped_high), count)
-        run.sum_gradients(lm)
-        tally.add("grad_norm", float(clip_grad_norm_(lm.parameters(), config.clip)))
+        if not run.sharded:
+            run.sum_gradients(lm)
+        tally.add("grad_norm", sharding.number(clip_grad_norm_(lm.parameters(), config.clip)))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-import torch
-
 from glmtts.errors import TrainingStopped
 from glmtts.train.common import Run
 from glmtts.train.curves import draw_curves
@@ -140,16 +138,12 @@ def keep_steady(folder: Path) -> None:
 
 def go_back(run: Run, step: int, breach: str, stateful: dict[str, Any]) -> None:
     """Take the last steady weights, at half the learning rate."""
-    state = torch.load(
-        run.out / "steady" / "train_state.pt", map_location=run.device, weights_only=True
-    )
-    for name in ("policy", "optimizer"):
-        stateful[name].load_state_dict(state[name])
+    steady = run.restore(run.out / "steady", stateful, ("model", "optimizer"))
     guards: Guards = stateful["guards"]
     guards.forget_recent()
     guards.rate /= 2
     if run.main:
-        print(f"step {step}: {breach}. Back to the weights after step {state['step']}, "
+        print(f"step {step}: {breach}. Back to the weights after step {steady}, "
               "with half the learning rate.", flush=True)  # fmt: skip
 
 

@@ -17,6 +17,9 @@ from glmtts.sampling import Sampling
 from glmtts.train.policy import entropy
 from glmtts.voice import Prompt
 
+SCORE = "score_draws"
+"""Method by which a policy that is divided among ranks is asked (`sharding.give_method`)."""
+
 
 @dataclass(frozen=True)
 class Order:
@@ -125,11 +128,18 @@ class Scored:
 def scored(lm: TextToSpeechTokens, group: Rollouts) -> Scored:
     """How likely each draw of a group is: `TextToSpeechTokens.log_probs`, the prompt read once.
 
-    All answers stand in one row behind the prompt they share; each sees the prompt and itself.
-
     Args:
         lm: The policy, in the mode (training or not) it shall be scored in.
         group: Answers to one text.
+    """
+    score = getattr(lm, SCORE, None)  # of a policy that is divided among ranks
+    return Scored(*(score(group) if score else score_draws(lm, group)))
+
+
+def score_draws(lm: TextToSpeechTokens, group: Rollouts) -> tuple[Tensor, Tensor]:
+    """The fields of `Scored`.
+
+    All answers stand in one row behind the prompt they share; each sees the prompt and itself.
     """
     masks = group.masks
     draws = masks.sum(-1)  # (B,)
@@ -156,4 +166,4 @@ def scored(lm: TextToSpeechTokens, group: Rollouts) -> Scored:
     logits = logits.masked_fill(ending, float("-inf"))
     picked = logits.log_softmax(-1).gather(-1, group.tokens[masks][:, None])[:, 0]
     logprobs = torch.zeros(masks.shape, dtype=picked.dtype, device=picked.device)
-    return Scored(logprobs.masked_scatter(masks, picked), entropy(logits.detach()).mean())
+    return logprobs.masked_scatter(masks, picked), entropy(logits.detach()).mean()

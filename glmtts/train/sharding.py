@@ -5,8 +5,9 @@ tensor; a block's weights come together while it computes. For models that do no
 with their optimizer; smaller ones are quicker with `DistributedDataParallel`.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from types import MethodType
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 M = TypeVar("M", bound=nn.Module)
@@ -39,6 +40,24 @@ def shard(module: nn.Module, blocks: Iterable[nn.Module], device: torch.device, 
     for block in blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(module, mesh=mesh)
+
+
+def give_method(module: nn.Module, name: str, function: Callable[..., Any]) -> None:
+    """Let a divided module be called by another name than its own.
+
+    Args:
+        module: Divided.
+        name: Of the method.
+        function: Takes the module first; returns tensors or tuples of them.
+    """
+    setattr(module, name, MethodType(function, module))
+    register_fsdp_forward_method(module, name)
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    """The whole weights of a divided module, on every rank; all ranks must call it."""
+    options = StateDictOptions(full_state_dict=True)
+    return cast("dict[str, Tensor]", get_model_state_dict(module, options=options))
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -72,7 +91,13 @@ def state_of(name: str, stateful: Mapping[str, Any]) -> Any:
     """
     thing = stateful[name]
     if isinstance(thing, torch.optim.Optimizer):
-        return get_optimizer_state_dict(stateful["model"], thing, options=WHOLE)
+        fresh = not thing.state
+        found = get_optimizer_state_dict(stateful["model"], thing, options=WHOLE)
+        if fresh:  # to have a state it has made a step of nothing, which must not count
+            thing.state.clear()
+            for state in cast("dict[str, dict[str, Any]]", found.get("state", {})).values():
+                state["step"] = torch.zeros_like(state["step"])
+        return found
     module = thing if isinstance(thing, nn.Module) else getattr(thing, "model", None)
     return get_model_state_dict(module, options=WHOLE) if module else thing.state_dict()
 
