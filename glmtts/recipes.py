@@ -183,6 +183,23 @@ def grpo_nano() -> Any:
     )  # fmt: skip
 
 
+def grpo_clear() -> Any:
+    """Reinforcement of glmtts-nano's language model by the sound of its answers.
+
+    The phoneme head hears what flow and vocoder make of an answer, too, so that tokens are
+    preferred which come out clearly. A step of 32 answers takes 15 s of one CPU core. Without the
+    reward `reading` and the divergence in the loss English sentences began to say their last words
+    twice.
+    """
+    from glmtts.train.grpo import Config
+
+    return Config(
+        TOKENS_TRAIN, TOKENS_VALID, voices=TOKENS_TRAIN, rewards=("per@1:0.02", "reading@1:0.05"),
+        voiceless=0.25, steps=70, updates=2, lr=3e-5, kl_weight=0.05, kl_every=1, clip_steps=200,
+        temperature_steps=250, valid_texts=16, save_every=20,
+    )  # fmt: skip
+
+
 def grpo_tiny() -> Any:
     """Four steps of two texts."""
     from glmtts.train.grpo import Config
@@ -243,7 +260,7 @@ RECIPES: dict[str, dict[str, Callable[[], Any]]] = {
     },
     "plain": {"nano": plain_nano},
     "vocoder": {"nano": vocoder_nano, "refined": vocoder_refined, "tiny": vocoder_tiny},
-    "grpo": {"nano": grpo_nano, "styles": grpo_styles, "tiny": grpo_tiny},
+    "grpo": {"nano": grpo_nano, "clear": grpo_clear, "styles": grpo_styles, "tiny": grpo_tiny},
     "voice": {"tiny": voice_tiny},
     "style-judge": {"tokens": style_judge_tokens, "sound": style_judge_sound},
 }

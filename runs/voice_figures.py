@@ -139,13 +139,16 @@ def speaker_of(
     return speaker
 
 
-def spoken(speaker: Synthesizer, voice: Voice, texts: Sequence[str], out: Path) -> list[Audio]:
+def spoken(
+    speaker: Synthesizer, voice: Voice, texts: Sequence[str], out: Path, draw: int
+) -> list[Audio]:
     """All texts, each kept as a WAV."""
     out.mkdir(parents=True, exist_ok=True)
     for number, text in enumerate(texts):
         path = out / f"{number:02}.wav"
         if not path.exists():
-            speaker.speak(text, voice, SpeakOptions(sampling=Sampling(seed=number))).save(path)
+            options = SpeakOptions(sampling=Sampling(seed=number + 100 * draw))
+            speaker.speak(text, voice, options).save(path)
     return [Audio.load(out / f"{number:02}.wav") for number in range(len(texts))]
 
 
@@ -190,6 +193,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, nargs="*", default=[5, 10])
     parser.add_argument("--sentences", type=int, default=24)
+    parser.add_argument("--draws", type=int, default=2, help="times that each is spoken")
     parser.add_argument("--settings", type=json.loads, default={}, help="of all runs, as JSON")
     parser.add_argument("--lora", type=json.loads, default={}, help="of adapters, as JSON")
     parser.add_argument("--full", type=json.loads, default={}, help="of full fine-tuning, as JSON")
@@ -220,7 +224,7 @@ def main() -> None:
     texts = [clip.text for clip in test]
     recordings = [Audio.load(data / clip.id) for clip in test]
     judges = Judges(recordings, test.clips[0].lang)
-    drawn: dict[str, Any] = {}
+    drawn: list[dict[str, Any]] = [{} for _ in range(flags.draws)]
     # The base first: it draws the tokens that adapters of the flow speak, too.
     systems: dict[str, tuple[Path | None, Mapping[str, Any]]] = {"zero-shot": (None, {})}
     for name, _, full in jobs:
@@ -233,9 +237,14 @@ def main() -> None:
     rows: dict[str, Any] = {}
     scores: dict[str, dict[str, list[float]]] = {"recordings": judges(recordings, texts)}
     for name, (folder, parts) in systems.items():
-        speaker = speaker_of(base, folder, parts, drawn)
-        sounds = spoken(speaker, voice, texts, out / "spoken" / name.replace(" ", "-"))
-        scores[name] = judges(sounds, texts)
+        heard: list[dict[str, list[float]]] = []
+        for draw, known in enumerate(drawn):
+            speaker = speaker_of(base, folder, parts, known)
+            place = out / "spoken" / name.replace(" ", "-") / str(draw)
+            heard.append(judges(spoken(speaker, voice, texts, place, draw), texts))
+        scores[name] = {
+            key: np.mean([scores[key] for scores in heard], 0).tolist() for key in heard[0]
+        }
     zero = scores["zero-shot"]
     full_gain = np.mean(scores[jobs[1][0]]["sim"]) - np.mean(zero["sim"])
     for name, found in scores.items():

@@ -83,6 +83,7 @@ class Trained:
         config: PEFT's configuration; None: all of it learns.
         base: Fingerprint of the component it was loaded from.
         plain: What was added to its weights for training alone (`made_plain`).
+        strength: How much of its adapters speaks, and is saved; they train as a whole.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Trained:
     config: Any
     base: str
     plain: Adapter | None = None
+    strength: float = 1.0
 
     @classmethod
     def all_of(
@@ -106,6 +108,7 @@ class Trained:
         folder: Path,
         endings: Sequence[str],
         share: float,
+        strength: float = 1.0,
     ) -> "Trained":
         """Put adapters into a component, in place; from then on they alone learn.
 
@@ -121,7 +124,7 @@ class Trained:
             model, r=rank, lora_alpha=2 * rank, lora_dropout=0.0,
             target_modules=sorted(targets(model, endings)), base_model_name_or_path=name,
         )  # fmt: skip
-        return cls(name, model, config, adapters.fingerprint(folder))
+        return cls(name, model, config, adapters.fingerprint(folder), strength=strength)
 
     @property
     def rank(self) -> int:
@@ -189,7 +192,8 @@ class Trained:
             known = isinstance(value, (str, int, float, bool, type(None)))
             return value if known else ({} if value == {} else str(value))
 
-        return {key: plain(value) for key, value in self.config.to_dict().items()}
+        found = {key: plain(value) for key, value in self.config.to_dict().items()}
+        return found | {"lora_alpha": self.strength * float(self.config.lora_alpha)}
 
 
 def made_plain(model: nn.Module, folder: Path) -> Adapter | None:

@@ -61,8 +61,11 @@ class Config:
     """Everything learns, no adapters: as a comparison, or for much data."""
     steps: int = 400
     """Steps of the language model at most."""
-    flow_steps: int = 60
+    flow_steps: int = 120
     """Steps of the flow at most; these do for nano and 15 minutes, see docs/voice.md."""
+    flow_strength: float = 0.75
+    """How much of what the flow's adapters learnt speaks. At 1 the voice is closest; at less words
+    are clearer and sound is more natural (docs/voice.md has figures)."""
     coarse_steps: int = 40
     """Of these the first so many train only what makes the coarse mel, for a tenth of the work."""
     rows: int = 4
@@ -107,6 +110,7 @@ class Config:
         """Refuse settings that contradict each other."""
         lm, flow = parsed_budget(self.budget), parsed_budget(self.flow_budget)
         require(self.full or lm > 0 or flow > 0, "With both budgets 0% nothing learns.")
+        require(0.0 < self.flow_strength <= 1.0, "flow_strength must be above 0 and at most 1.")
         require(self.rows > 0 and self.row_length > 1, "rows and row_length must be positive.")
         require(
             self.valid_every > 0 and self.warmup > 0, "valid_every and warmup must be positive."
@@ -239,7 +243,9 @@ def flow_model(
         trained = Trained.all_of("flow", model, folder / "flow", plain)
     else:
         share = parsed_budget(config.flow_budget)
-        trained = Trained.adapter_of("flow", model, folder / "flow", FLOW_LAYERS, share)
+        trained = Trained.adapter_of(
+            "flow", model, folder / "flow", FLOW_LAYERS, share, config.flow_strength
+        )
 
     coarse_steps = 0 if config.full or not network.coarse_mel else config.coarse_steps
 

@@ -81,6 +81,17 @@ def test_what_peft_trained_is_what_is_spoken(tmp_path: Path, layers: tuple[str, 
         torch.testing.assert_close(twin.logits(twin.model(ids)[0]), expected)
 
 
+def test_a_part_of_what_was_learnt_speaks_and_is_saved(tmp_path: Path) -> None:
+    out = trained(tmp_path, LM_LAYERS)
+    whole = out.adapter()
+    out.strength = 0.75
+    out.save(tmp_path / "adapter")
+    for adapter in (out.adapter(), adapters.load(tmp_path / "adapter")):
+        for name, part in whole.parts.items():
+            assert torch.equal(adapter.parts[name].down, part.down)
+            torch.testing.assert_close(adapter.parts[name].up, 0.75 * part.up)
+
+
 def test_the_files_are_those_of_peft(tmp_path: Path) -> None:
     out = trained(tmp_path, LM_LAYERS)
     out.save(tmp_path / "adapter")
