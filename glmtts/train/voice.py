@@ -63,7 +63,7 @@ class Config:
     """Steps of the language model at most."""
     flow_steps: int = 120
     """Steps of the flow at most; these do for nano and 15 minutes, see docs/voice.md."""
-    flow_strength: float = 0.75
+    flow_strength: float = 0.85
     """How much of what the flow's adapters learnt speaks. At 1 the voice is closest; at less words
     are clearer and sound is more natural (docs/voice.md has figures)."""
     coarse_steps: int = 40
