@@ -98,7 +98,8 @@ def from_state(state: Mapping[str, Tensor], config: Mapping[str, Any], base: str
     for name, pair in halves.items():
         if len(pair) < 2:
             raise CheckpointError(f"The adapter of {name} has one of its two matrices.")
-        parts[name] = LowRank(pair["down"].float(), pair["up"].float() * scale)
+        # A copy, for `up` is one: a tensor of a mapped file would keep all of the file in memory.
+        parts[name] = LowRank(pair["down"].float().clone(), pair["up"].float() * scale)
     return Adapter(parts, base, dict(config))
 
 

@@ -44,6 +44,8 @@ class Rows:
 
     def of(self, count: int) -> Sequence[Adapter | None]:
         """Adapters of a product of `count` rows."""
+        if self.every is not None:
+            return [self.every] * count
         rows = self.used if len(self.used) == count else self.slots
         assert len(rows) == count or not any(rows), f"{count} rows, adapters for {len(rows)}"
         return rows
@@ -77,8 +79,6 @@ class AdaptedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, ..., in) -> (B, ..., out)."""
         y = linear(self.base, x)
-        if self.rows.every is not None:
-            return self._added(y, x, self.rows.every)
         adapters = self.rows.of(len(x))
         if not any(adapters):
             return y
@@ -116,8 +116,6 @@ class AdaptedEmbedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """(B, ...) -> (B, ..., D)."""
         y = self.base(ids)
-        if self.rows.every is not None:
-            return self._added(y, ids, self.rows.every)
         adapters = self.rows.of(len(ids))
         if not any(adapters):
             return y

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from glmtts import adapters, checkpoint
 from glmtts.adapters import Adapter, LowRank
@@ -176,6 +177,21 @@ def test_merging_gives_the_same_model() -> None:
 
 
 # ----- the engine ---------------------------------------------------------------------------------
+
+
+def test_rows_of_one_adapter_do_not_depend_on_each_other() -> None:
+    """Candidates of one voice, side by side, are what each is among texts of other voices."""
+    torch.manual_seed(0)
+    base = torch.nn.ModuleDict({"q_proj": torch.nn.Linear(320, 320)})
+    part = LowRank(torch.randn(48, 320), torch.randn(320, 48))
+    layer = view(base, Rows(Adapter({"q_proj": part})))["q_proj"]
+    x = torch.randn(7, 1, 320)
+    with torch.no_grad():
+        added = layer(x) - base["q_proj"](x)
+        for row in range(7):
+            alone = base["q_proj"](x)[row] + F.linear(F.linear(x[row], part.down), part.up)
+            assert torch.equal(layer(x)[row], alone)
+    assert added.abs().max() > 1.0
 
 
 @pytest.mark.parametrize("packed", [False, True])
