@@ -64,8 +64,8 @@ class Config:
     flow_steps: int = 120
     """Steps of the flow at most; these do for nano and 15 minutes, see docs/voice.md."""
     flow_strength: float = 0.85
-    """How much of what the flow's adapters learnt speaks. At 1 the voice is closest; at less words
-    are clearer and sound is more natural (docs/voice.md has figures)."""
+    """How much of what the flow's adapters learnt speaks. At 1 the voice is closest, at less it
+    sounds more natural (docs/voice.md has figures)."""
     coarse_steps: int = 40
     """Of these the first so many train only what makes the coarse mel, for a tenth of the work."""
     rows: int = 4
