@@ -33,12 +33,26 @@ class Request(Utterance):
     Attributes:
         slot: Where it is computed; None while it waits and after it has ended.
         adapter: What is added to the model for it.
+        places: Where it was in its text when it read each of its tokens, in an engine that is
+            `traced`; empty where its head is not held (`nn.gaze`).
         rivals: Those it is one candidate of.
     """
 
     slot: int | None = None
     adapter: Adapter | None = None
     rivals: "Rivals[Request] | None" = None
+
+    def __init__(
+        self,
+        lm: TextToSpeechTokens,
+        text_ids: Sequence[int],
+        prompt: Prompt,
+        sampling: Sampling,
+        rng: torch.Generator,
+    ) -> None:
+        """As an utterance."""
+        super().__init__(lm, text_ids, prompt, sampling, rng)
+        self.places: list[int] = []
 
     def starts_like(self, other: "Request") -> bool:
         """Whether both read the very same before they speak, by the same weights."""
@@ -64,6 +78,7 @@ class Engine:
         prefixes: int = 16,
         static: bool | None = None,
         adapters: bool = False,
+        traced: bool = False,
     ) -> None:
         """Allocate the slots.
 
@@ -75,13 +90,14 @@ class Engine:
             static: Steps of constant shape, replayed as a CUDA graph; by default on a GPU, unless
                 there are adapters.
             adapters: Requests may bring some.
+            traced: Keep where requests were in their texts.
 
         Raises:
             BadInput: `static` together with `adapters`: a graph repeats the adapters it saw.
         """
         if static and adapters:
             raise BadInput("Steps with adapters cannot be replayed as a graph. Leave out static.")
-        self.lm, self.slots = lm, slots
+        self.lm, self.slots, self.traced = lm, slots, traced
         self._rows = Rows() if adapters else None
         self.capacity = capacity or min(CAPACITY, lm.config.max_context)
         if static is None:
@@ -240,6 +256,9 @@ class Engine:
             self._rows.used = [self._running[slot].adapter for slot in slots]
             running = (self._running.get(slot) for slot in range(self.slots))
             self._rows.slots = [request and request.adapter for request in running]
+        if self.traced and (places := self._decoder.places(slots)) is not None:
+            for slot, place in zip(slots, places, strict=True):
+                self._running[slot].places.append(place)
         return self._decoder.step(slots, last)
 
     def _admit(self, request: Request, slot: int) -> torch.Tensor:
@@ -255,6 +274,7 @@ class Engine:
                 self._decoder.read(slot, shared)
                 self._prefixes.keep(shared, self._decoder.copied(slot), request.adapter)
         scores = self._decoder.read(slot, own)
+        self._decoder.watch(slot, *request.text, request.sampling.ahead or 0)
         request.slot, self._running[slot] = slot, request
         return scores
 
@@ -262,6 +282,7 @@ class Engine:
         """Let in a request whose sequence `twin` has just read and not gone beyond."""
         assert twin.slot is not None
         self._decoder.put(slot, self._decoder.copied(twin.slot))
+        self._decoder.watch(slot, *request.text, request.sampling.ahead or 0)
         request.slot, self._running[slot] = slot, request
 
     def _release(self, request: Request) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from glmtts.errors import BadInput, Cancelled
 from glmtts.nn.decoder import Decoder
+from glmtts.nn.gaze import Held
 from glmtts.nn.int8 import Int8Linear
 from glmtts.nn.llama import Llama, LlamaConfig
 from glmtts.nn.quantizer import spread_codes
@@ -143,6 +144,7 @@ class Rollouts:
         masks: (B, S) true where something was drawn (the end included).
         finish: How each row ended.
         shortest: Draws before which the end was forbidden.
+        held: Where the aligned head was held while they were drawn; None: nowhere.
     """
 
     sequence: Tensor
@@ -152,11 +154,14 @@ class Rollouts:
     masks: Tensor
     finish: tuple[Finish, ...]
     shortest: int
+    held: Held | None = None
 
     def to(self, device: torch.device | str) -> "Rollouts":
         """The same on `device`."""
         names = ("sequence", "tokens", "lengths", "logprobs", "masks")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        held = self.held and self.held.of(self.held.places.to(device))
+        moved = {name: getattr(self, name).to(device) for name in names}
+        return replace(self, held=held, **moved)
 
     def speech(self, row: int) -> list[int]:
         """The speech tokens of one row."""
@@ -172,6 +177,7 @@ class Utterance:
         sequence: Vocabulary ids before the speech. They are read in two pieces, everywhere: chunks
             decide how sums round, and the first piece may be there from another utterance.
         shared: Length of the first piece, the text of the voice.
+        text: Position of the first id of its text in `sequence`, and their number.
         shortest: Tokens before which it may not end.
         longest: Tokens after which it is cut.
         sampling: How its tokens are drawn.
@@ -193,6 +199,7 @@ class Utterance:
         """
         self.sequence = lm.sequence(text_ids, prompt)
         self.shared = len(prompt.turns[0].text_ids) if prompt.own else 0
+        self.text = (sum(len(turn.text_ids) for turn in prompt.turns), len(text_ids))
         self.tokens: list[int] = []
         self.finish_reason: Finish | None = None
         self.shortest, self.longest = lm.bounds(len(text_ids), len(self.sequence))
@@ -272,7 +279,9 @@ class Generation(Utterance, Iterator[int]):
         if not spoken:
             if self.shared:
                 self._decoder.read(0, self.sequence[: self.shared])
-            draw_next([self], self._decoder.read(0, self.sequence[self.shared :])[None])
+            scores = self._decoder.read(0, self.sequence[self.shared :])
+            self._decoder.watch(0, *self.text, self.sampling.ahead or 0)
+            draw_next([self], scores[None])
         else:
             with at_most(self._threads):
                 scores = self._decoder.step([0], [self.tokens[-1] + self._speech_start])
@@ -451,7 +460,9 @@ class TextToSpeechTokens(nn.Module):
             capacity: Positions of each.
             static: Keep the shapes of all steps the same (CUDA graphs).
         """
-        return Decoder(self.model, self.logits, slots, capacity, static=static)
+        c = self.config
+        aligned = None if c.align_layer is None else (c.align_layer, c.align_head or 0)
+        return Decoder(self.model, self.logits, slots, capacity, aligned=aligned, static=static)
 
     def forward(
         self,
@@ -688,6 +699,7 @@ class TextToSpeechTokens(nn.Module):
         if first.shared:
             decoder.read(0, first.sequence[: first.shared])
         scores = decoder.read(0, first.sequence[first.shared :]).expand(count, -1)
+        decoder.watch(0, *first.text, sampling.ahead or 0)
         for row in range(1, count):
             decoder.follow(row, 0)
         running = list(range(count))
@@ -719,7 +731,8 @@ class TextToSpeechTokens(nn.Module):
     ) -> Rollouts:
         """Draw `size` utterances of one text side by side; the prompt is read once.
 
-        Nothing stops a runaway: in training it shall be seen by the reward.
+        An aligned head looks anywhere (`train.rollouts.Actor` heeds `sampling.ahead`), and nothing
+        stops a runaway: in training it shall be seen by the reward.
 
         Raises:
             BadInput: as for `generate`.

@@ -26,6 +26,9 @@ class Sampling:
         candidates: Utterances drawn side by side, of which the one that reads back best is kept
             (whole sentences only); None = what the model was tuned for.
         accept: Reading error (nat a phoneme) above which an utterance counts as failed.
+        ahead: How many text ids beyond the one it speaks a model with an aligned head may look, so
+            that it skips and repeats nothing (`glmtts.nn.gaze`); 0 = anywhere; None = what the
+            model was tuned for, anywhere where nobody knows.
     """
 
     top_p: float | None = None
@@ -37,6 +40,7 @@ class Sampling:
     retries: int = 2
     candidates: int | None = None
     accept: float = 1.2
+    ahead: int | None = None
 
     @property
     def side_by_side(self) -> int:

@@ -167,6 +167,8 @@ class Manifest:
         candidates: Utterances drawn for each sentence, the best-read one is spoken.
         styled_candidates: The same for a sentence in a style, where the best must also be said so;
             0: no other number.
+        ahead: How many text ids beyond the present one the language model's aligned head may look
+            unless asked otherwise; 0: anywhere.
         flow_steps: Euler steps of the flow unless asked otherwise.
         flow_guidance: Its guidance unless asked otherwise.
         voice_dbfs: Loudness that the speech in a voice's clip is brought to; None = as recorded
@@ -188,6 +190,7 @@ class Manifest:
     top_p: float = 0.8
     candidates: int = 1
     styled_candidates: int = 0
+    ahead: int = 0
     flow_steps: int = 10
     flow_guidance: float = 0.7
     voice_dbfs: float | None = SPEECH_DBFS
@@ -364,6 +367,7 @@ class Synthesizer:
             wanted,
             top_p=m.top_p if wanted.top_p is None else wanted.top_p,
             candidates=count if wanted.candidates is None else wanted.candidates,
+            ahead=m.ahead if wanted.ahead is None else wanted.ahead,
         )
 
     def voice(self, name_or_audio: str | Path | Audio, transcript: str | None = None) -> Voice:

@@ -5,12 +5,13 @@ tokenizer  25 or 12.5 Hz, with or without pitch supervision, whole or block-caus
 vocoder    Vocos and Vocos2D, equal parameters and steps: log-spectral distance below and above
            4 kHz, MOS of copies
 hours      the language model from a half to all hours of speech, equal steps: how its tokens read
-hybrid     the language model from texts alone, and from texts with some readings: how Mandarin
-           reads, and its characters that are rare or have several readings
+hybrid     the bundled language model without its phonemes, trained on with texts alone or with
+           texts with some readings: how Mandarin reads, and its characters that are rare or have
+           several readings
 page       docs/claims.md from what has been measured
 
-All trainings of a claim have the same seed, data and steps; they are short and tell differences,
-not what such a model can become. Each is done once and kept under runs/claims. Intervals are
+All trainings of a claim have the same seed and steps; they are short and tell differences, not
+what such a model can become. Each is done once and kept under runs/claims. Intervals are
 bootstraps over the held-out clips (95 %); differences are paired.
 """
 
@@ -39,6 +40,7 @@ from glmtts.proofreader import Proofreader
 from glmtts.sampling import Sampling
 from glmtts.speech_tokenizer import ConvBlock, SpeechTokenizer, TokenizerHeads
 from glmtts.text import hybrid as hybrid_text
+from glmtts.text.phonemes import PHONEME_TOKENS
 from glmtts.text.tokenizer import TextTokenizer
 from glmtts.train.scoring import distance
 from glmtts.train.speech_tokenizer import Config as TokenizerConfig
@@ -66,10 +68,10 @@ VOCODERS = {
     "vocos2d": ["--model.kind", "vocos2d"],
 }
 HOURS = (0.5, 1.0, 2.0, 4.0, 7.0)
-LM = [
-    "--recipe", "nano", "--model.hidden-size", "192", "--model.layers", "6", "--model.heads", "3",
-    "--model.kv-heads", "3", "--model.ffn-size", "512", "--save-every", "100",
-    "--valid-every", "1000", "--threads", "1",
+LM = ["--recipe", "nano", "--save-every", "100", "--valid-every", "1000", "--threads", "1"]
+SMALL = [
+    "--model.hidden-size", "192", "--model.layers", "6", "--model.heads", "3",
+    "--model.kv-heads", "3", "--model.ffn-size", "512",
 ]  # fmt: skip
 """A quarter of nano's language model, so that many can be trained."""
 HYBRIDS = {
@@ -306,25 +308,41 @@ def vocoder_figures(model: Vocoder, clips: int) -> dict[str, list[float]]:
 
 
 def hours(steps: int, clips: int) -> None:
-    """The language model from ever more speech."""
+    """A small language model from ever more speech."""
     rows: Rows = {}
     for much in HOURS:
         data = subset(Corpus(TOKENS), much, OUT / "hours" / f"data_{much:g}")
         name = f"{much:g} h"
-        folder = lm_trained(OUT / "hours" / f"{much:g}", steps, data)
-        rows[name] = lm_figures(folder, clips, lambda clip: [True] * len(clip.units))
+        folder = lm_trained(OUT / "hours" / f"{much:g}", steps, data, *SMALL)
+        rows[name] = {"nat a token": surprise(folder, clips)}
+        rows[name] |= lm_figures(folder, clips, lambda clip: [True] * len(clip.units))
         print(name, {key: round(float(np.mean(v)), 3) for key, v in rows[name].items()})
     keep("hours", rows, f"{HOURS[-1]:g} h", {"steps": steps, "clips": clips})
 
 
 def lm_trained(out: Path, steps: int, data: Path, *more: str) -> Path:
-    """A small language model."""
+    """A language model of recipe nano, as the further flags say."""
     assets = Path("glmtts/assets/nano")
     return train(
         "lm", out, *LM, *more, "--data", str(data), "--valid", HELD, "--steps", str(steps),
         "--tokenizer", str(assets / "text_tokenizer"),
         "--codebook", str(assets / "speech_tokenizer"),
     )  # fmt: skip
+
+
+def without_phonemes(out: Path) -> Path:
+    """The bundled language model, the embeddings of its phonemes drawn anew."""
+    assets = Path("glmtts/assets/nano")
+    model = checkpoint.load(TextToSpeechTokens, assets / "lm").float()
+    texts = TextTokenizer.load(assets / "text_tokenizer")
+    ids = [texts.encode(name)[0] for name in PHONEME_TOKENS if texts.knows([name])]
+    with torch.no_grad():
+        rows = model.model.embed_tokens.weight
+        known = rows[ids]
+        torch.manual_seed(0)
+        rows[ids] = known.mean(0) + torch.randn_like(known) * known.std(0)
+    checkpoint.save(model, out)
+    return out
 
 
 def subset(corpus: Corpus, much: float, out: Path) -> Path:
@@ -341,6 +359,26 @@ def subset(corpus: Corpus, much: float, out: Path) -> Path:
     arrays = {name: [np.array(corpus.array(name, clip)) for clip in chosen] for name in names}
     write_shard(out, 0, [corpus.clips[clip] for clip in chosen], arrays)
     return out
+
+
+@torch.no_grad()
+def surprise(folder: Path, clips: int) -> list[float]:
+    """Of each held-out clip, written in phonemes: nat a token of its speech, end included."""
+    model = checkpoint.load(TextToSpeechTokens, folder).eval()
+    texts = TextTokenizer.load(Path("glmtts/assets/nano/text_tokenizer"))
+    corpus, found = Corpus(HELD), list[float]()
+    for index, clip in enumerate(corpus.clips[:clips]):
+        ids, _ = texts.encode_units(clip.units, [True] * len(clip.units))
+        sequence = model.sequence(ids, Prompt())
+        speech = torch.from_numpy(np.array(corpus.array("tokens", index), dtype=np.int64))
+        row = torch.cat([torch.tensor(sequence), speech + model.config.speech_start])[None]
+        steps = torch.arange(row.shape[1])
+        visible = steps[None, :] <= steps[:, None]
+        hidden, _ = model.model(row, positions=steps[None], mask=visible[None])
+        scores = model.logits(hidden[0, len(sequence) - 1 :]).float()
+        target = torch.cat([speech, torch.tensor([model.config.speech_count])])
+        found.append(float(F.cross_entropy(scores, target)))
+    return found
 
 
 @torch.no_grad()
@@ -396,13 +434,19 @@ def hard_units_missed(clip: Clip, heard: Sequence[str]) -> float | None:
 
 
 def hybrid(steps: int, clips: int) -> None:
-    """Texts alone against texts with some readings; the second model is also given readings."""
+    """Texts alone against texts with some readings; the second model is also given readings.
+
+    Both start from the bundled language model without its embeddings of phonemes. It speaks, but
+    has rarely read ordinary text, and has to learn what phonemes are written as.
+    """
+    start = without_phonemes(OUT / "hybrid" / "start")
+    flags = ("--init", str(start), "--lr", "4e-4", "--warmup", "50")
     folders = {
-        name: lm_trained(OUT / "hybrid" / name, steps, Path(TOKENS), *flags)
-        for name, flags in HYBRIDS.items()
+        name: lm_trained(OUT / "hybrid" / name, steps, Path(TOKENS), *flags, *text)
+        for name, text in HYBRIDS.items()
     }
     rows: Rows = {}
-    for name, folder in folders.items():
+    for name, folder in {"start": start, **folders}.items():
         rows[f"{name}, given text"] = lm_figures(
             folder, clips, lambda clip: [False] * len(clip.units), "zh"
         )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from glmtts.nn.cache import KVCache, Places, SlotCache
+from glmtts.nn.gaze import Gaze
 from glmtts.nn.llama import Llama
 
 
@@ -29,6 +30,7 @@ class Decoder:
         slots: int,
         capacity: int,
         *,
+        aligned: tuple[int, int] | None = None,
         static: bool = False,
     ) -> None:
         """Allocate the slots.
@@ -38,6 +40,7 @@ class Decoder:
             head: Scores of hidden states, (..., D) -> (..., classes).
             slots: Sequences that can be held at once.
             capacity: Positions each may have.
+            aligned: Layer and number of the attention head that follows the text, if there is one.
             static: Keep all shapes the same at every step; on a CUDA device the step is then
                 recorded once as a graph and replayed.
         """
@@ -46,6 +49,7 @@ class Decoder:
         with torch.inference_mode(False):
             self._cache = SlotCache(model.cache(slots, capacity))
             device = self._cache.keys.device
+            self._gaze = Gaze(*aligned, slots, device) if aligned else None
             self._ids = torch.zeros(slots, dtype=torch.int64, device=device)
             self._places = Places(
                 torch.arange(slots, device=device), torch.zeros_like(self._ids), None
@@ -60,6 +64,26 @@ class Decoder:
     def clear(self, slot: int) -> None:
         """Forget what a slot holds."""
         self._cache.lengths[slot] = 0
+        if self._gaze is not None:
+            self._gaze.clear(slot)
+
+    def watch(self, slot: int, begin: int, size: int, ahead: int) -> None:
+        """From now on let the aligned head of a slot follow its text in order (`nn.gaze`).
+
+        Args:
+            slot: Which; its sequence has been read.
+            begin: Position of the first text id.
+            size: Number of text ids.
+            ahead: How many ids beyond the present one the head may see; 0: all of them. A model
+                without such a head is not changed by any.
+        """
+        if self._gaze is not None:
+            self._gaze.watch(slot, begin, size, ahead)
+
+    def places(self, slots: Sequence[int]) -> list[int] | None:
+        """The text ids at which `slots` are (-1 before the first); None: not all are watched."""
+        gaze = self._gaze
+        return gaze.places(slots) if gaze and gaze.guided.issuperset(slots) else None
 
     def copied(self, slot: int) -> KVCache:
         """What a slot holds, as a value."""
@@ -72,6 +96,8 @@ class Decoder:
     def follow(self, slot: int, other: int, start: int = 0) -> None:
         """Make a slot hold what another does, with which it has the first `start` in common."""
         self._cache.follow(slot, other, start)
+        if self._gaze is not None:
+            self._gaze.follow(slot, other)
 
     @torch.inference_mode()
     def read(self, slot: int, ids: Sequence[int]) -> Tensor:
@@ -93,16 +119,24 @@ class Decoder:
             scores = self._static_step(slots, ids)
         elif self.model.packed or len(slots) == self.slots:
             new = torch.tensor(ids, device=self._ids.device)
-            scores = self.head(self.model.step(new, self._cache, self._cache.places(slots)))
+            places = self._cache.places(slots)
+            scores = self.head(self.model.step(new, self._cache, places, self._held()))
         else:  # the free slots are computed too, and dropped: shapes decide how products round
             row = dict(zip(slots, ids, strict=True))
             new = torch.tensor([row.get(slot, 0) for slot in range(self.slots)])
             places = self._cache.places(range(self.slots))
-            scores = self.head(self.model.step(new.to(self._ids.device), self._cache, places))
+            new = new.to(self._ids.device)
+            scores = self.head(self.model.step(new, self._cache, places, self._held()))
             scores = scores[list(slots)]
         for slot in slots:
             self._cache.lengths[slot] += 1
+        if self._gaze is not None:
+            self._gaze.commit(slots)
         return scores
+
+    def _held(self) -> Gaze | None:
+        """The gaze, unless it holds nobody."""
+        return self._gaze if self._gaze is not None and self._gaze.guided else None
 
     def _static_step(self, slots: Sequence[int], ids: Sequence[int]) -> Tensor:
         """The step for all slots in fixed shapes, as a graph where there is CUDA."""
@@ -119,7 +153,7 @@ class Decoder:
         return self._scores[list(slots)]
 
     def _forward(self) -> Tensor:
-        return self.head(self.model.step(self._ids, self._cache, self._places))
+        return self.head(self.model.step(self._ids, self._cache, self._places, self._gaze))
 
     def _record(self) -> None:
         """Record the step. Running it repeatedly writes the same values to the same positions."""

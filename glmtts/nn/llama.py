@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from glmtts.errors import BadInput
 from glmtts.nn.cache import KVCache, Places, SlotCache, empty_cache
+from glmtts.nn.gaze import Gaze
 from glmtts.nn.int8 import Int8Linear, exact_kernels
 from glmtts.nn.norm import RMSNorm, compute_dtype
 from glmtts.nn.rope import rotary, rotate
@@ -56,7 +57,7 @@ def blocked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, block: int 
         q: (B, H, L, hd).
         k: (B, kv_heads, L, hd), with `v`.
         v: As `k`.
-        mask: (B, 1, L, L) additive; no key after the query may be visible.
+        mask: (B, 1 or H, L, L) additive; no key after the query may be visible.
         block: Queries at a time.
 
     Returns:
@@ -72,6 +73,12 @@ def blocked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, block: int 
         scores = q[:, :, start:end] @ k[:, :, :end].mT + mask[:, :, start:end, :end]
         parts.append(scores.softmax(-1) @ v[:, :, :end])
     return torch.cat(parts, 2)
+
+
+def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where a mask is true, -inf elsewhere."""
+    zeros = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    return zeros.masked_fill_(~mask, float("-inf"))
 
 
 class Attention(nn.Module):
@@ -114,7 +121,7 @@ class Attention(nn.Module):
         cache: KVCache | None,
         layer: int,
     ) -> Tensor:
-        """(B, L, D) -> (B, L, D); `mask` is additive (B, 1, L, keys), None means causal."""
+        """(B, L, D) -> (B, L, D); `mask` is additive (B, 1 or H, L, keys), None means causal."""
         rows, length, _ = x.shape
         q, k, v = self.project(x)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
@@ -138,9 +145,16 @@ class Attention(nn.Module):
         return y.unflatten(-1, (-1, self.head_dim))
 
     def step(
-        self, x: Tensor, cos: Tensor, sin: Tensor, cache: SlotCache, places: Places, layer: int
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        cache: SlotCache,
+        places: Places,
+        layer: int,
+        gaze: Gaze | None = None,
     ) -> Tensor:
-        """One new position of each slot: (R, D) -> (R, D)."""
+        """One new position of each slot: (R, D) -> (R, D); one head may be held by `gaze`."""
         parts = self.together(x)
         values_at = self.heads + self.kv_heads
         turned = rotate(parts[:, :values_at], cos, sin)
@@ -151,14 +165,60 @@ class Attention(nn.Module):
         if places.runs is None:
             seen = torch.arange(cache.capacity, device=x.device) <= places.positions[:, None]
             y = F.scaled_dot_product_attention(q, keys, values, seen[:, None, None])
+            if gaze is not None:
+                self._held(y, q, keys, values, seen, gaze, places, slice(0, len(x)))
         else:
             heard: list[Tensor] = []
             for start, end, slot, length in places.runs:
                 at = slice(slot, slot + end - start)
                 k, v = keys[at, :, :length], values[at, :, :length]
-                heard.append(F.scaled_dot_product_attention(q[start:end], k, v))
+                y = F.scaled_dot_product_attention(q[start:end], k, v)
+                if gaze is not None:
+                    self._held(y, q[start:end], k, v, None, gaze, places, slice(start, end))
+                heard.append(y)
             y = heard[0] if len(heard) == 1 else torch.cat(heard)
         return self.o_proj(y.reshape(len(x), -1))
+
+    def _held(
+        self,
+        y: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        seen: Tensor | None,
+        gaze: Gaze,
+        places: Places,
+        rows: slice,
+    ) -> None:
+        """Compute the head that `gaze` holds again, in place, in the rows where it is held.
+
+        Args:
+            y: (R, kv_heads, group, hd) what all heads heard.
+            q: (R, kv_heads, group, hd).
+            k: (R, kv_heads, L, hd), with `v`.
+            v: As `k`.
+            seen: (R, L) keys that are there; None: all.
+            gaze: Which head, and what it may see.
+            places: Of all rows of the step.
+            rows: Which of them these are.
+        """
+        kv, member = divmod(gaze.head, self.heads // self.kv_heads)
+        own_q, own_k, own_v = (
+            q[:, kv : kv + 1, member],
+            k[:, kv],
+            v[:, kv],
+        )  # (R, 1, hd), (R, L, hd)
+        # No product of matrices: its rounding depends on how many rows there are.
+        scores = (own_q * own_k).sum(-1, dtype=torch.float32)
+        if seen is not None:
+            scores = scores.masked_fill(~seen, float("-inf"))
+        mask, held = gaze.look(scores, places, rows)
+        if seen is not None:
+            mask = mask.masked_fill(~seen, float("-inf"))
+        again = F.scaled_dot_product_attention(
+            own_q[:, None], own_k[:, None], own_v[:, None], mask.to(q)[:, None, None]
+        )
+        y[:, kv, member] = torch.where(held[:, None], again[:, 0, 0], y[:, kv, member])
 
     def scores(self, x: Tensor, cos: Tensor, sin: Tensor, head: int) -> Tensor:
         """Scores of one query head before masking: (B, L, D) -> (B, L, L) float32."""
@@ -229,10 +289,17 @@ class Layer(nn.Module):
         return x + F.dropout(thought, self.dropout, self.training)
 
     def step(
-        self, x: Tensor, cos: Tensor, sin: Tensor, cache: SlotCache, places: Places, layer: int
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        cache: SlotCache,
+        places: Places,
+        layer: int,
+        gaze: Gaze | None = None,
     ) -> Tensor:
         """(R, D) -> (R, D)."""
-        x = x + self.self_attn.step(self.input_layernorm(x), cos, sin, cache, places, layer)
+        x = x + self.self_attn.step(self.input_layernorm(x), cos, sin, cache, places, layer, gaze)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -287,15 +354,18 @@ class Llama(nn.Module):
         x = self.embed_tokens(ids)
         return x.float() if self.packed else x
 
-    def step(self, ids: Tensor, cache: SlotCache, places: Places) -> Tensor:
+    def step(
+        self, ids: Tensor, cache: SlotCache, places: Places, gaze: Gaze | None = None
+    ) -> Tensor:
         """One more position of some slots: (R,) ids -> (R, D) after the final norm.
 
-        The lengths of the slots stay as they are.
+        The lengths of the slots stay as they are, and so do the places of `gaze`.
         """
         x = self.embed(ids)
         cos, sin = (table[:, 0] for table in self.rotary(places.positions[:, None], x.dtype))
         for index, layer in enumerate(self.layers):
-            x = layer.step(x, cos, sin, cache, places, index)  # pyright: ignore
+            held = gaze if gaze is not None and index == gaze.layer else None
+            x = layer.step(x, cos, sin, cache, places, index, held)  # pyright: ignore
         return self.norm(x)
 
     def rotary(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -310,6 +380,7 @@ class Llama(nn.Module):
         mask: Tensor | None = None,
         cache: KVCache | None = None,
         tap: int | None = None,
+        aligned: tuple[int, int, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Hidden states of every position.
 
@@ -320,6 +391,7 @@ class Llama(nn.Module):
                 Not together with a cache.
             cache: Past keys and values; the new ones are appended.
             tap: A layer whose normalised input is wanted too (for `Attention.scores`).
+            aligned: A layer, one of its query heads and the `mask` of that head; with `mask` only.
 
         Returns:
             (B, L, D) after the final norm, and the (B, L, D) asked for by `tap` or None.
@@ -336,14 +408,18 @@ class Llama(nn.Module):
             mask = seen.tril(past).expand(rows, -1, -1)
         bias = None
         if mask is not None:  # additive, made once: every layer would convert it again
-            bias = torch.zeros(mask.shape, dtype=dtype, device=ids.device)
-            bias = bias.masked_fill_(~mask, float("-inf"))[:, None]
+            bias = _additive(mask, dtype)[:, None]
         cos, sin = self.rotary(positions, dtype)
         tapped = None
         for index, layer in enumerate(self.layers):
             if index == tap:
                 tapped = layer.input_layernorm(x)  # pyright: ignore[reportCallIssue]
-            x = layer(x, cos, sin, bias, cache, index)
+            seen = bias
+            if aligned is not None and index == aligned[0]:
+                assert bias is not None, "one head has a mask of its own beside that of the others"
+                seen = bias.repeat(1, self.sizes.heads, 1, 1)
+                seen[:, aligned[1]] = _additive(aligned[2], dtype)
+            x = layer(x, cos, sin, seen, cache, index)
         if cache is not None:
             cache.advance(length)
         return self.norm(x), tapped

@@ -105,6 +105,7 @@ class Group:
         return Rollouts(
             r.sequence, r.tokens[rows, :width], r.lengths[rows], r.logprobs[rows, :width],
             r.masks[rows, :width], tuple(r.finish[row] for row in self.judged), r.shortest,
+            r.held and r.held.of(r.held.places[rows, :width]),
         )  # fmt: skip
 
 
@@ -164,6 +165,7 @@ def pooled(one: Rollouts, other: Rollouts) -> Rollouts:
         one.sequence, wide(one.tokens, other.tokens), torch.cat([one.lengths, other.lengths]),
         wide(one.logprobs, other.logprobs), wide(one.masks, other.masks),
         one.finish + other.finish, one.shortest,
+        one.held and other.held and one.held.of(wide(one.held.places, other.held.places)),
     )  # fmt: skip
 
 

@@ -76,6 +76,9 @@ class Config:
     """Temperature of the answers at first; it falls to 1 by e^(-step / 200)."""
     temperature_steps: int = 1_000
     """Steps after which the temperature is 1."""
+    ahead: int | None = None
+    """Text ids beyond the present one that an aligned head may look at while answers are drawn and
+    scored (`nn.gaze`); 0: any; None: as the model speaks."""
     rerolls: int = 2
     """Dynamic sampling: how often more answers are drawn where all are alike; 0: never."""
     updates: int = 1
@@ -155,7 +158,9 @@ class Config:
     def sampling(self, step: int) -> Sampling:
         """How answers are drawn at a step."""
         heat = policy.temperature_at(step, self.temperature, self.temperature_steps)
-        return Sampling(top_p=self.top_p, top_k=self.top_k or 1_000_000, temperature=heat)
+        return Sampling(
+            top_p=self.top_p, top_k=self.top_k or 1_000_000, temperature=heat, ahead=self.ahead
+        )
 
 
 def main(config: Config) -> None:
@@ -170,6 +175,8 @@ def main(config: Config) -> None:
     )  # fmt: skip
 
     synthesizer = Synthesizer.load(config.model, device=str(run.device))
+    if config.ahead is None:
+        config = replace(config, ahead=synthesizer.manifest.ahead)
     source = config.init or hub.resolve(config.model) / "lm"
     first = checkpoint.load(TextToSpeechTokens, source, device=run.device)
     first = first.float().requires_grad_(False).eval()
@@ -404,7 +411,7 @@ def validate(
     """Rewards on texts that are not trained on, spoken once as the model would; named valid_*."""
     cases = [valid.at(i) for i in range(config.valid_texts)]
     actor = Actor(plain.config, run.device, config.actor_dtype, config.slots)
-    sampling = synthesizer.sampling(Sampling())
+    sampling = synthesizer.sampling(Sampling(ahead=config.ahead))
     actor.follow(plain.state_dict())
     groups = collect(
         cases, partial(speak, actor, sampling, run.device), score, (),

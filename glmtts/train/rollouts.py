@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glmtts.engine import Engine, Request
 from glmtts.lm import LMConfig, Rollouts, TextToSpeechTokens
+from glmtts.nn.gaze import Held
 from glmtts.nn.int8 import exact_kernels
 from glmtts.sampling import Sampling
 from glmtts.train.policy import entropy
@@ -88,7 +89,7 @@ class Actor:
             before = len(lm.sequence(order.text_ids, order.prompt))
             longest = max(longest, before + lm.bounds(len(order.text_ids), before)[1])
         wanted = sum(len(order.seeds) for order in orders)
-        engine = Engine(lm, min(self.slots, max(1, wanted)), longest or 1)
+        engine = Engine(lm, min(self.slots, max(1, wanted)), longest or 1, traced=True)
         asked = [
             [engine.submit(order.text_ids, order.prompt, sampling, rng=lm.generator(seed))
              for seed in order.seeds]
@@ -104,11 +105,16 @@ def as_rollouts(lm: TextToSpeechTokens, requests: Sequence[Request]) -> Rollouts
     drawn = [[*r.tokens, *([end] if r.finish_reason == "stop" else [])] for r in requests]
     width = max(map(len, drawn))
     tokens = torch.tensor([row + [-1] * (width - len(row)) for row in drawn], device=lm.device)
+    held, first = None, requests[0]
+    if any(r.places for r in requests):
+        places = [r.places + [-1] * (width - len(r.places)) for r in requests]
+        held = Held(*first.text, first.sampling.ahead or 0, torch.tensor(places, device=lm.device))
     return Rollouts(
-        sequence=torch.tensor(requests[0].sequence, device=lm.device), tokens=tokens.clamp(min=0),
+        sequence=torch.tensor(first.sequence, device=lm.device), tokens=tokens.clamp(min=0),
         lengths=torch.tensor([len(r.tokens) for r in requests], device=lm.device),
         logprobs=torch.zeros(tokens.shape, device=lm.device), masks=tokens >= 0,
-        finish=tuple(r.finish_reason or "length" for r in requests), shortest=requests[0].shortest,
+        finish=tuple(r.finish_reason or "length" for r in requests), shortest=first.shortest,
+        held=held,
     )  # fmt: skip
 
 
@@ -139,7 +145,8 @@ def scored(lm: TextToSpeechTokens, group: Rollouts) -> Scored:
 def score_draws(lm: TextToSpeechTokens, group: Rollouts) -> tuple[Tensor, Tensor]:
     """The fields of `Scored`.
 
-    All answers stand in one row behind the prompt they share; each sees the prompt and itself.
+    All answers stand in one row behind the prompt they share; each sees the prompt and itself, and
+    the aligned head what it saw when they were drawn.
     """
     masks = group.masks
     draws = masks.sum(-1)  # (B,)
@@ -153,7 +160,12 @@ def score_draws(lm: TextToSpeechTokens, group: Rollouts) -> tuple[Tensor, Tensor
     owner = torch.cat([rows.new_full((prefix,), -1), rows])
     positions = torch.cat([torch.arange(prefix, device=rows.device), prefix + columns])[None]
     visible = (owner[None, :] == -1) | (owner[None, :] == owner[:, None])
-    hidden, _ = lm.model(ids, positions=positions, mask=visible.tril()[None])
+    visible = visible.tril()
+    aligned = None
+    if group.held is not None and lm.config.align_layer is not None:
+        seen = group.held.visible(visible, rows, columns)[None]
+        aligned = (lm.config.align_layer, lm.config.align_head or 0, seen)
+    hidden, _ = lm.model(ids, positions=positions, mask=visible[None], aligned=aligned)
 
     first = prefix + (draws - 1).cumsum(0) - (draws - 1)  # (B,) where each answer begins
     step = torch.arange(width, device=rows.device)

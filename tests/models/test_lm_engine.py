@@ -26,12 +26,12 @@ OTHER = Prompt((Turn((9, 4, 3, 5, 12), (30, 31, 32, 33, 34, 35, 36)),), own=1)
 JOBS = [
     ([10, 11, 12], VOICE, Sampling(seed=1)),
     ([13], Prompt(), Sampling(seed=2)),
-    ([14, 15, 16, 17, 18, 19], OTHER, Sampling(seed=3, top_p=0.95, temperature=1.3)),
+    ([14, 15, 16, 17, 18, 19], OTHER, Sampling(seed=3, top_p=0.95, temperature=1.3, ahead=4)),
     ([10, 4], VOICE, Sampling(temperature=0)),
-    ([3, 4, 5, 6], OTHER, Sampling(seed=5, top_k=3)),
-    ([7] * 7, Prompt(), Sampling(seed=6, repetition_window=4, repetition_threshold=0.5)),
+    ([3, 4, 5, 6], OTHER, Sampling(seed=5, top_k=3, ahead=1)),
+    ([7] * 7, Prompt(), Sampling(seed=6, repetition_window=4, repetition_threshold=0.5, ahead=2)),
     ([8, 9], VOICE, Sampling(seed=7, top_p=0.3)),
-    ([11, 12, 13, 14, 15], VOICE, Sampling(seed=8, top_k=59)),
+    ([11, 12, 13, 14, 15], VOICE, Sampling(seed=8, top_k=59, ahead=1)),
 ]
 
 

@@ -1,5 +1,7 @@
 """Answers come from the engine, each by its seed; scoring a group reads its prompt once."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -81,3 +83,34 @@ def test_the_actor_follows_the_policy(lm: TextToSpeechTokens):
     (after,) = actor.draw(ORDERS[:1], SAMPLING)
     assert before.speech(0) != after.speech(0)
     assert after.speech(0) == list(lm.generate((10, 11, 12), VOICE, SAMPLING, rng=lm.generator(1)))
+
+
+def test_a_held_head_is_scored_as_it_was_when_drawn(lm: TextToSpeechTokens):
+    """Against the decoder, token by token, which masks as it goes."""
+    speaking = Actor(TINY, dtype="float32")
+    speaking.follow(lm.state_dict())
+    text, begin = (9, 3, 7, 12, 11, 18, 5, 4), len(OTHER.turns[0].text_ids)
+    sampling = Sampling(top_p=1.0, top_k=1_000, repetition_window=0, ahead=1)
+    order = Order(text, OTHER, tuple(range(12)))
+    (group,) = speaking.draw([order], sampling)
+    assert group.held is not None
+    assert int(group.held.places.max()) > 0, "some came forward in the text"
+    with torch.no_grad():
+        found = scored(lm, group).logprobs
+    free = scored(lm, replace(group, held=None)).logprobs
+    assert not torch.allclose(found, free, atol=1e-3)
+    for row, draws in enumerate(group.masks.sum(-1).tolist()):
+        decoder = lm.decoder(1, 128)
+        scores = decoder.read(0, group.sequence.tolist())
+        decoder.watch(0, begin, len(text), 1)
+        for number in range(draws):
+            logits = scores.flatten().float().clone()
+            if number < group.shortest:
+                logits[-1] = float("-inf")
+            token = int(group.tokens[row, number])
+            assert float(found[row, number]) == pytest.approx(
+                float(logits.log_softmax(-1)[token]), abs=1e-3
+            )
+            if number + 1 < draws:
+                assert decoder.places([0]) == [int(group.held.places[row, number])]
+                scores = decoder.step([0], [token + TINY.speech_start])
