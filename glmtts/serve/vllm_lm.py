@@ -4,7 +4,8 @@ vLLM batches and pages; what is drawn stays ours: `Ras` is a logits processor th
 as `sampling.draw_each` does and leaves vLLM no other choice, so repetition-aware sampling, the
 forbidden early end and the seed mean the same. Loops and silences are watched here (`lm.Utterance`)
 and the request is aborted. Candidates cannot follow one another between two marks of a stream:
-streams are drawn once, whole sentences as independent candidates, read back as everywhere.
+streams are drawn once, whole sentences as independent candidates, read back as everywhere. No head
+is held near its place in the text (`nn.gaze`).
 
 Written for the V1 engine (0.11 to 0.31), whose `AdapterLogitsProcessor` asks for a callable each
 request; the adapter and all that may change with vLLM's version is in `engine` and `processor`.
