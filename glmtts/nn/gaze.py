@@ -74,10 +74,11 @@ class Gaze:
         """No slot is held at first."""
         self.layer, self.head = layer, head
         self.guided = set[int]()
+        # Of each slot: first and last text position in sight, first position behind the text, and
+        # the present place. One that is not held sees all.
+        self._sight = torch.tensor([_ALL] * slots, device=device)
         self._begin = torch.zeros(slots, dtype=torch.int64, device=device)
-        self._end = torch.zeros_like(self._begin)
-        self._ahead = torch.zeros_like(self._begin)  # 0: not held
-        self._at = torch.zeros_like(self._begin)
+        self._ahead = torch.zeros_like(self._begin)
         self._next = torch.zeros_like(self._begin)
 
     def watch(self, slot: int, begin: int, size: int, ahead: int) -> None:
@@ -89,36 +90,39 @@ class Gaze:
             size: Number of text ids.
             ahead: How many ids beyond the present one it may see; 0: all of them.
         """
-        self._begin[slot], self._end[slot], self._ahead[slot] = begin, begin + size, ahead
-        self._at[slot] = self._next[slot] = begin - 1
-        (self.guided.add if ahead else self.guided.discard)(slot)
+        if not ahead:
+            return self.clear(slot)
+        at = begin - 1
+        self._sight[slot] = torch.tensor([begin, at + ahead, begin + size, at])
+        self._begin[slot], self._ahead[slot], self._next[slot] = begin, ahead, at
+        self.guided.add(slot)
 
     def clear(self, slot: int) -> None:
         """Let a slot's head look anywhere."""
-        self._ahead[slot] = 0
-        self.guided.discard(slot)
+        if slot in self.guided:
+            self.guided.remove(slot)
+            self._sight[slot] = torch.tensor(_ALL)
 
     def follow(self, slot: int, other: int) -> None:
         """Make a slot be where another is in the same text."""
-        for values in (self._begin, self._end, self._ahead, self._at, self._next):
+        for values in (self._sight, self._begin, self._ahead, self._next):
             values[slot] = values[other]
         (self.guided.add if other in self.guided else self.guided.discard)(slot)
 
     def commit(self, slots: Sequence[int]) -> None:
         """Make what was noted in the last step the present place of `slots`."""
         held = [slot for slot in slots if slot in self.guided]
-        if len(held) == len(self._at):
-            self._at.copy_(self._next)
-        elif held:
-            at = torch.tensor(held, device=self._at.device)
-            self._at[at] = self._next[at]
+        if held:
+            at, end = self._next[held], self._sight[held, 2]
+            first = torch.maximum(at - BACK, self._begin[held])
+            self._sight[held] = torch.stack([first, at + self._ahead[held], end, at], 1)
 
     def places(self, slots: Sequence[int]) -> list[int]:
         """The text id that each of `slots` looked at last, -1 before the first."""
-        return (self._at - self._begin)[list(slots)].tolist()
+        return (self._sight[list(slots), 3] - self._begin[list(slots)]).tolist()
 
-    def look(self, scores: Tensor, places: Places, rows: slice) -> tuple[Tensor, Tensor]:
-        """Hide what the head may not see, and note what it sees most of.
+    def look(self, scores: Tensor, places: Places, rows: slice) -> Tensor:
+        """Tell what the head sees, and note what it sees most of.
 
         Args:
             scores: (R, L) scores of the aligned head; -inf where nothing is.
@@ -126,17 +130,22 @@ class Gaze:
             rows: Which of them these are.
 
         Returns:
-            (R, L) additive mask, 0 or -inf, and (R,) bool: rows that are held.
+            (R, L) bool.
         """
         slots = places.slots[rows]
-        begin, end, ahead, at = (
-            values[slots][:, None] for values in (self._begin, self._end, self._ahead, self._at)
-        )
-        where = torch.arange(scores.shape[1], device=scores.device)[None]
-        near = (where >= at - BACK) & (where <= at + ahead) & (where >= begin)
-        hidden = ~near & (where < end) & (ahead > 0)
-        mask = torch.zeros_like(scores).masked_fill_(hidden, float("-inf"))
-        best = (scores + mask).argmax(-1, keepdim=True)
-        reached = torch.where(best < end, torch.maximum(best, at), at)
-        self._next[slots] = torch.where(ahead > 0, reached, at)[:, 0]
-        return mask, ahead[:, 0] > 0
+        first, last, end, at = self._sight[slots].T[..., None]
+        where = torch.arange(scores.shape[1], device=scores.device)
+        visible = ((where >= first) & (where <= last)) | (where >= end)
+        best = scores.masked_fill(~visible, float("-inf")).argmax(-1, keepdim=True)
+        self._next[slots] = torch.where(best < end, torch.maximum(best, at), at)[:, 0]
+        return visible
+
+    def holds(self, places: Places, rows: slice) -> Tensor | None:
+        """Which rows of a run (or of all) are held, (R,) bool; None: all of them."""
+        for start, end, slot, _ in places.runs or ():
+            if start == rows.start and self.guided.issuperset(range(slot, slot + end - start)):
+                return None
+        return self._sight[places.slots[rows], 2] > 0
+
+
+_ALL = (0, -1, 0, -1)

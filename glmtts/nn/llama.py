@@ -212,13 +212,15 @@ class Attention(nn.Module):
         scores = (own_q * own_k).sum(-1, dtype=torch.float32)
         if seen is not None:
             scores = scores.masked_fill(~seen, float("-inf"))
-        mask, held = gaze.look(scores, places, rows)
+        visible = gaze.look(scores, places, rows)
         if seen is not None:
-            mask = mask.masked_fill(~seen, float("-inf"))
+            visible = visible & seen
         again = F.scaled_dot_product_attention(
-            own_q[:, None], own_k[:, None], own_v[:, None], mask.to(q)[:, None, None]
-        )
-        y[:, kv, member] = torch.where(held[:, None], again[:, 0, 0], y[:, kv, member])
+            own_q[:, None], own_k[:, None], own_v[:, None], visible[:, None, None]
+        )[:, 0, 0]
+        if (held := gaze.holds(places, rows)) is not None:
+            again = torch.where(held[:, None], again, y[:, kv, member])
+        y[:, kv, member] = again
 
     def scores(self, x: Tensor, cos: Tensor, sin: Tensor, head: int) -> Tensor:
         """Scores of one query head before masking: (B, L, D) -> (B, L, L) float32."""

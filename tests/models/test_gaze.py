@@ -24,10 +24,13 @@ HIDDEN = -math.inf
 
 def looked(gaze: Gaze, *scores: Sequence[float], slots: Sequence[int] = (0,)) -> list[list[float]]:
     """The masks of one step, whose places are then committed."""
-    mask, held = gaze.look(torch.tensor(scores), places(slots), slice(0, len(slots)))
+    index = places(slots)
+    visible = gaze.look(torch.tensor(scores), index, slice(0, len(slots)))
+    held = gaze.holds(index, slice(0, len(slots)))
+    assert held is not None
     assert held.tolist() == [slot in gaze.guided for slot in slots]
     gaze.commit(slots)
-    return mask.tolist()
+    return [[0 if there else HIDDEN for there in row] for row in visible.tolist()]
 
 
 def places(slots: Sequence[int]) -> Places:
@@ -65,8 +68,8 @@ def test_only_what_is_near_is_seen_and_the_place_goes_forward():
 def test_a_step_that_is_not_committed_changes_nothing():
     gaze = Gaze(0, 0, 2, torch.device("cpu"))
     gaze.watch(1, begin=0, size=4, ahead=1)
-    first, _ = gaze.look(torch.tensor([[5.0, 4.0, 9.0, 9.0, 0.0]]), places([1]), slice(0, 1))
-    again, _ = gaze.look(torch.tensor([[5.0, 4.0, 9.0, 9.0, 0.0]]), places([1]), slice(0, 1))
+    first = gaze.look(torch.tensor([[5.0, 4.0, 9.0, 9.0, 0.0]]), places([1]), slice(0, 1))
+    again = gaze.look(torch.tensor([[5.0, 4.0, 9.0, 9.0, 0.0]]), places([1]), slice(0, 1))
     assert first.tolist() == again.tolist()
     assert gaze.places([1])[0] == -1
     gaze.commit([0])
@@ -171,5 +174,5 @@ def test_the_bundled_model_reads_to_the_end_in_order(text: str):
         been += generation._decoder.places([0]) or []
     assert generation.finish_reason == "stop"
     assert been == sorted(been)
-    assert max(np.diff(been)) <= sampling.ahead
+    assert max(np.diff(been)) <= nano.manifest.ahead
     assert been[-1] >= len(ids) - 3
