@@ -570,10 +570,13 @@ _task("list", "A LIST of your own: .txt with a text a line, or .jsonl.", "LIST",
 
 @evaluation.command("compare")
 @click.argument("a", type=PATH)
-@click.argument("b", type=PATH)
+@click.argument("b", type=PATH, nargs=-1, required=True)
 @JSON
-def eval_compare(a: Path, b: Path, as_json: bool) -> None:
-    """Compare run B with run A case by case: paired bootstrap, Wilcoxon's signed-rank test."""
+def eval_compare(a: Path, b: tuple[Path, ...], as_json: bool) -> None:
+    """Compare run B with run A case by case: paired bootstrap, Wilcoxon's signed-rank test.
+
+    Of several runs B, such as the seeds of a training, the mean of each case is compared.
+    """
     from glmtts.commands.evaluation import compare
 
     result, text = compare(a, b)

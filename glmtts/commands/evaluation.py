@@ -138,13 +138,13 @@ def table(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def compare(a: Path, b: Path) -> tuple[dict[str, Any], str]:
-    """Two finished runs compared; the result, and a table for people.
+def compare(a: Path, b: Sequence[Path]) -> tuple[dict[str, Any], str]:
+    """Two finished runs (B may be several) compared; the result, and a table for people.
 
     Raises:
         BadInput: a folder holds no finished run, or nothing can be compared.
     """
-    result = comparing.compare(a, b)
+    result = comparing.compare(a, *b)
     return result, comparing.to_text(result)
 
 

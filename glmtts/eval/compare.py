@@ -1,8 +1,9 @@
-"""Is run B better than run A? Paired over the cases that both have. Read `compare`."""
+"""Is run B better than run A? Paired over the cases that all have. Read `compare`."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from glmtts.errors import BadInput
@@ -11,41 +12,53 @@ from glmtts.eval.report import load, shown
 from glmtts.eval.stats import paired
 
 
-def compare(a: str | Path, b: str | Path) -> dict[str, Any]:
+def compare(a: str | Path, *b: str | Path) -> dict[str, Any]:
     """Every metric of two finished runs, case by case.
 
-    A metric is compared only where the same judge in the same version heard both runs.
+    A metric is compared only where the same judge in the same version heard all runs. B may be
+    several runs, such as one of each seed of a training: of each case their mean is compared, so
+    the interval is one over cases, not over seeds.
 
     Returns:
         {"a", "b", "cases", "metrics": {name: {"a", "b", "difference": {mean, low, high, n},
         "relative", "p", "verdict"}}, "left_out": {name: why}}.
 
     Raises:
-        BadInput: a folder holds no finished run, or no case is in both.
+        BadInput: a folder holds no finished run, or no case is in all.
     """
-    (summary_a, rows_a), (summary_b, rows_b) = load(a), load(b)
-    texts = [{row["case"]["id"]: row["case"]["text"] for row in rows} for rows in (rows_a, rows_b)]
-    common = {case for case, text in texts[0].items() if texts[1].get(case) == text}
+    if not b:
+        raise BadInput("Give the runs that are to be compared with A.")
+    runs = [load(folder) for folder in (a, *b)]
+    texts = [{row["case"]["id"]: row["case"]["text"] for row in rows} for _, rows in runs]
+    common = {
+        case
+        for case, text in texts[0].items()
+        if all(others.get(case) == text for others in texts[1:])
+    }
+    named = ", ".join(map(str, b))
     if not common:
-        raise BadInput(f"{a} and {b} have no case with the same name and text: nothing to compare.")
-    slots = [slot for slot in summary_a["judges"] if slot in summary_b["judges"]]
+        raise BadInput(
+            f"{a} and {named} have no case with the same name and text: nothing to compare."
+        )
+    summaries = [summary for summary, _ in runs]
+    slots = [s for s in summaries[0]["judges"] if all(s in other["judges"] for other in summaries)]
     left_out: dict[str, str] = {}
     found: dict[str, Any] = {}
     for metric in wanted(slots):
         versions = [
-            s["judges"][metric.judge]["version"] if metric.judge else None
-            for s in (summary_a, summary_b)
+            s["judges"][metric.judge]["version"] if metric.judge else None for s in summaries
         ]
-        if versions[0] != versions[1]:
-            left_out[metric.name] = f"judged by {versions[0]} and by {versions[1]}"
+        if other := [version for version in versions if version != versions[0]]:
+            left_out[metric.name] = f"judged by {versions[0]} and by {other[0]}"
             continue
-        values = [by_case(rows, metric) for rows in (rows_a, rows_b)]
-        cases = sorted(common & values[0].keys() & values[1].keys())
+        values = [by_case(rows, metric) for _, rows in runs]
+        cases = sorted(common.intersection(*values))
         if not cases:
             continue
-        result = paired([values[0][case] for case in cases], [values[1][case] for case in cases])
+        of_b = [fmean(one[case] for one in values[1:]) for case in cases]
+        result = paired([values[0][case] for case in cases], of_b)
         found[metric.name] = {**asdict(result), "verdict": verdict(asdict(result), metric.better)}
-    return {"a": str(a), "b": str(b), "cases": len(common), "metrics": found, "left_out": left_out}
+    return {"a": str(a), "b": named, "cases": len(common), "metrics": found, "left_out": left_out}
 
 
 def verdict(found: Mapping[str, Any], better: str) -> str:
@@ -59,7 +72,7 @@ def verdict(found: Mapping[str, Any], better: str) -> str:
 def to_text(result: Mapping[str, Any]) -> str:
     """The comparison as a table for people."""
     lines = [
-        f"A {result['a']}", f"B {result['b']}", f"{result['cases']} cases in both", "",
+        f"A {result['a']}", f"B {result['b']}", f"{result['cases']} cases in common", "",
         f"{'metric':22} {'A':>9} {'B':>9} {'B - A':>9}  {'95 % interval':24} {'rel.':>7} {'p':>7}",
     ]  # fmt: skip
     for name, row in result["metrics"].items():

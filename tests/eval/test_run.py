@@ -249,6 +249,34 @@ def test_two_runs_are_compared_case_by_case(tmp_path: Path) -> None:
     assert "another" in other["left_out"]["error_rate"]
     with pytest.raises(BadInput, match="no finished evaluation"):
         compare(tmp_path / "a", tmp_path / "nowhere")
+    with pytest.raises(BadInput, match="compared with A"):
+        compare(tmp_path / "a")
+
+
+def test_several_runs_are_compared_by_the_mean_of_each_case(tmp_path: Path) -> None:
+    texts = [f"one two three four number {i}" for i in range(10)]
+    said = {
+        "a": "one too three for number",
+        "b0": "one two three for number",
+        "b1": "one two three four number",
+        "short": "one two three four number",
+    }
+    for name, heard in said.items():
+        count = 8 if name == "short" else 10
+        judges = makes(Cer(Recites(*(f"{heard} {i}" for i in range(count)))), Seconds())
+        plan = plan_of(tmp_path / name, *texts[:count], judges=("cer", "mos"))
+        evaluate(plan, hums(tmp_path / name), make=judges)
+    a, b0, b1, short = (tmp_path / name for name in said)
+    row = compare(a, b0, b1)["metrics"]["error_rate"]
+    assert (row["a"], row["b"]) == (pytest.approx(2 / 6), pytest.approx(1 / 12))
+    assert row["relative"] == pytest.approx(-0.75)
+    fewer = compare(a, b0, short)
+    assert fewer["cases"] == 8
+    assert fewer["metrics"]["error_rate"]["b"] == pytest.approx(1 / 12)
+    summary = json.loads((b1 / "summary.json").read_text())
+    summary["judges"]["cer"]["version"] = "another"
+    (b1 / "summary.json").write_text(json.dumps(summary))
+    assert "another" in compare(a, b0, b1)["left_out"]["error_rate"]
 
 
 def test_the_report_is_one_page_with_players(tmp_path: Path) -> None:
@@ -281,7 +309,7 @@ def test_the_command_writes_a_run_and_a_table(
     assert (tmp_path / "run" / "report.html").is_file()
     assert len(humming.calls) == 2
     same = glmtts("eval", "compare", tmp_path / "run", tmp_path / "run")
-    assert "2 cases in both" in same.out
+    assert "2 cases in common" in same.out
     again = glmtts("eval", "report", tmp_path / "run")
     assert again.out.strip().endswith("report.html")
 
