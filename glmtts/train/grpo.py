@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -188,6 +189,7 @@ def main(config: Config) -> None:
         sharding.give_method(lm, SCORE, score_draws)
     plain = TextToSpeechTokens(sizes).to(run.device).eval()
     optimizer, guards = adamw(lm, config.lr, config.weight_decay), Guards(config.guards)
+    learner = Learner(lm, first, optimizer)
     stateful = {"model": lm, "optimizer": optimizer, "guards": guards}
 
     weights = config.weights()
@@ -231,9 +233,7 @@ def main(config: Config) -> None:
 
         # 2. What differs within a group is learnt.
         began = time.monotonic()
-        useful = [group for group in groups if group.use(rewarded) == "useful"]
-        idle = groups[0].rollouts
-        update(run, lm, first, optimizer, useful, rewarded, config, step, tally, idle)
+        update(run, config, learner, groups, step, tally)
         tally.add("seconds_learnt", time.monotonic() - began)
 
         # 3. What happened, on all ranks, and whether it is still what is wanted.
@@ -309,26 +309,34 @@ def seeds_of(config: Config, case: int, roll: int) -> list[int]:
     return [int(n) >> 1 for n in sequence.generate_state(config.answers, np.uint64)]
 
 
+class Learner(NamedTuple):
+    """The policy, the one it started as, and what changes it."""
+
+    lm: TextToSpeechTokens
+    first: TextToSpeechTokens
+    optimizer: torch.optim.Optimizer
+
+
 def update(
     run: Run,
-    lm: TextToSpeechTokens,
-    first: TextToSpeechTokens,
-    optimizer: torch.optim.Optimizer,
-    groups: Sequence[Group],
-    weights: Sequence[Weight],
     config: Config,
+    learner: Learner,
+    groups: Sequence[Group],
     step: int,
     tally: Tally,
-    idle: Rollouts,
 ) -> None:
     """Make better answers likelier, worse ones less likely: `config.updates` optimizer steps.
 
-    The loss is a mean over all draws of all ranks, gathered group by group. Ranks that share
-    their weights compute together: one that has fewer groups looks at `idle` meanwhile and learns
-    nothing from it.
+    The loss is a mean over all draws of all ranks, gathered group by group; groups whose answers
+    are all alike have nothing to teach. Ranks that share their weights compute together: one that
+    has fewer groups looks at some answers meanwhile and learns nothing from them.
     """
+    lm, first, optimizer = learner
+    weights = [weight for weight in config.weights() if weight.weight]
     batch: list[tuple[Rollouts, torch.Tensor]] = []
     for group in groups:
+        if group.use(weights) != "useful":
+            continue
         chosen = group.selected()
         advantages = group.advantages(weights)[0][:, None]
         if config.token_credit and (credit := group.token_credit(weights)) is not None:
@@ -351,7 +359,7 @@ def update(
         for i in range(passes):
             if i >= len(batch):
                 with run.autocast():
-                    (scored(lm, idle).logprobs.sum() * 0.0).backward()
+                    (scored(lm, groups[0].rollouts).logprobs.sum() * 0.0).backward()
                 continue
             chosen, advantages = batch[i]
             count = int(chosen.masks.sum())
