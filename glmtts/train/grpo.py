@@ -22,7 +22,7 @@ from glmtts import checkpoint, hub
 from glmtts.judges.registry import make
 from glmtts.lm import LMConfig, Rollouts, TextToSpeechTokens
 from glmtts.sampling import Sampling
-from glmtts.synthesizer import Synthesizer
+from glmtts.synthesizer import Synthesizer, read_manifest
 from glmtts.train import policy, sharding
 from glmtts.train.cases import Case, Cases
 from glmtts.train.common import Run, adamw, require, set_lr, setup
@@ -170,14 +170,14 @@ def main(config: Config) -> None:
     Raises:
         TrainingStopped: a guard's margin was left, or a reward judges nothing any more.
     """
+    if config.ahead is None:
+        config = replace(config, ahead=read_manifest(hub.resolve(config.model)).ahead)
     run = setup(
         config, config.out, config.seed,
         device=config.device, amp=config.amp, threads=config.threads,
     )  # fmt: skip
 
     synthesizer = Synthesizer.load(config.model, device=str(run.device))
-    if config.ahead is None:
-        config = replace(config, ahead=synthesizer.manifest.ahead)
     source = config.init or hub.resolve(config.model) / "lm"
     first = checkpoint.load(TextToSpeechTokens, source, device=run.device)
     first = first.float().requires_grad_(False).eval()
