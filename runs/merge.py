@@ -10,7 +10,6 @@ import argparse
 import shutil
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 
 WEIGHTS = "model.safetensors"
@@ -36,10 +35,8 @@ def merge(start: Path, out: Path, shares: dict[Path, float]) -> None:
         {name: weight.to(first[name].dtype).contiguous() for name, weight in total.items()},
         out / WEIGHTS,
     )
-    change = torch.sqrt(
-        sum(((total[n] - first[n].double()) ** 2).sum() for n in total) + torch.zeros(())
-    )
-    print(f"{out}: {len(total)} tensors, {float(change):.3f} from {start}")
+    change = sum(float(((total[n] - first[n].double()) ** 2).sum()) for n in total) ** 0.5
+    print(f"{out}: {len(total)} tensors, {change:.3f} from {start}")
 
 
 def main() -> None:
