@@ -41,18 +41,7 @@ class Request(Utterance):
     slot: int | None = None
     adapter: Adapter | None = None
     rivals: "Rivals[Request] | None" = None
-
-    def __init__(
-        self,
-        lm: TextToSpeechTokens,
-        text_ids: Sequence[int],
-        prompt: Prompt,
-        sampling: Sampling,
-        rng: torch.Generator,
-    ) -> None:
-        """As an utterance."""
-        super().__init__(lm, text_ids, prompt, sampling, rng)
-        self.places: list[int] = []
+    places: tuple[int, ...] = ()
 
     def starts_like(self, other: "Request") -> bool:
         """Whether both read the very same before they speak, by the same weights."""
@@ -258,7 +247,7 @@ class Engine:
             self._rows.slots = [request and request.adapter for request in running]
         if self.traced and (places := self._decoder.places(slots)) is not None:
             for slot, place in zip(slots, places, strict=True):
-                self._running[slot].places.append(place)
+                self._running[slot].places += (place,)
         return self._decoder.step(slots, last)
 
     def _admit(self, request: Request, slot: int) -> torch.Tensor:

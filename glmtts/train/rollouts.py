@@ -107,7 +107,7 @@ def as_rollouts(lm: TextToSpeechTokens, requests: Sequence[Request]) -> Rollouts
     tokens = torch.tensor([row + [-1] * (width - len(row)) for row in drawn], device=lm.device)
     held, first = None, requests[0]
     if any(r.places for r in requests):
-        places = [r.places + [-1] * (width - len(r.places)) for r in requests]
+        places = [[*r.places, *[-1] * (width - len(r.places))] for r in requests]
         held = Held(*first.text, first.sampling.ahead or 0, torch.tensor(places, device=lm.device))
     return Rollouts(
         sequence=torch.tensor(first.sequence, device=lm.device), tokens=tokens.clamp(min=0),
