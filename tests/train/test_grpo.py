@@ -1,20 +1,24 @@
 """A policy learns what rewards pay, and the run knows when that is not what is wanted."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from glmtts import checkpoint
 from glmtts.errors import BadInput, TrainingStopped
-from glmtts.lm import TextToSpeechTokens
+from glmtts.lm import Rollouts, TextToSpeechTokens
 from glmtts.rewards.base import Failed, Sample, Score, Verdict
+from glmtts.sampling import Sampling
 from glmtts.train import grpo as stage
 from glmtts.train import scoring
 from glmtts.train.guards import Limits
 from glmtts.train.lora import Lora
+from glmtts.train.rollouts import Actor
 from glmtts.train.scoring import Answer
 from glmtts.voice import Prompt
 from tests.tiny import build
@@ -214,3 +218,26 @@ def test_an_unknown_reward_is_named(home: Path, tmp_path: Path):
         stage.main(config(home, tmp_path, rewards=("beauty@1",)))
     with pytest.raises(BadInput, match="heads of the speech tokenizer"):
         stage.main(config(home, tmp_path, rewards=("reading@1",)))
+
+
+@pytest.mark.parametrize("asked", [None, 0, 1])
+def test_answers_are_drawn_as_the_model_speaks_unless_told(
+    home: Path, tmp_path: Path, asked: int | None, monkeypatch: pytest.MonkeyPatch
+):
+    """What `ahead` came to stands in run.json, and answers are drawn so."""
+    folder = tmp_path / "model"
+    shutil.copytree(home / "model", folder)
+    manifest = json.loads((folder / "glmtts.json").read_text())
+    (folder / "glmtts.json").write_text(json.dumps({**manifest, "ahead": 2}))
+    drawn: list[int | None] = []
+    speak = stage.speak
+
+    def listening(actor: Actor, sampling: Sampling, *more: Any) -> list[Rollouts]:
+        drawn.append(sampling.ahead)
+        return speak(actor, sampling, *more)
+
+    monkeypatch.setattr(stage, "speak", listening)
+    stage.main(config(home, tmp_path / "run", model=str(folder), steps=1, ahead=asked))
+    expected = 2 if asked is None else asked
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["ahead"] == expected
+    assert set(drawn) == {expected}
