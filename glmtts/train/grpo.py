@@ -145,6 +145,7 @@ class Config:
         require(self.steps > 0 and self.prompts > 0, "steps and prompts must be positive.")
         require(self.answers > 1, "A group needs at least two answers to compare (--answers).")
         require(self.updates > 0, "updates must be positive.")
+        require(self.ahead is None or self.ahead >= 0, "ahead must be 0 (anywhere) or more.")
         require(0.0 < self.top_p <= 1.0, f"top_p must be within 0..1, got {self.top_p}.")
         require(self.temperature > 0.0, "Answers all alike teach nothing: temperature must be > 0.")
         require(not (self.shard and self.lora.rank), "Adapters are small: no --shard with --lora.")
