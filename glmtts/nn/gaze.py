@@ -121,31 +121,31 @@ class Gaze:
         """The text id that each of `slots` looked at last, -1 before the first."""
         return (self._sight[list(slots), 3] - self._begin[list(slots)]).tolist()
 
-    def look(self, scores: Tensor, places: Places, rows: slice) -> Tensor:
-        """Tell what the head sees, and note what it sees most of.
+    def sight(self, places: Places) -> Tensor:
+        """(R, 4) what `look` asks for, of each row of a step."""
+        return self._sight[places.slots]
 
-        Args:
-            scores: (R, L) scores of the aligned head; -inf where nothing is.
-            places: Of all rows of the step.
-            rows: Which of them these are.
+    def note(self, places: Places, at: Tensor) -> None:
+        """Note the text position (R,) that each row of a step looked at."""
+        self._next[places.slots] = at
 
-        Returns:
-            (R, L) bool.
-        """
-        slots = places.slots[rows]
-        first, last, end, at = self._sight[slots].T[..., None]
-        where = torch.arange(scores.shape[1], device=scores.device)
-        visible = ((where >= first) & (where <= last)) | (where >= end)
-        best = scores.masked_fill(~visible, float("-inf")).argmax(-1, keepdim=True)
-        self._next[slots] = torch.where(best < end, torch.maximum(best, at), at)[:, 0]
-        return visible
 
-    def holds(self, places: Places, rows: slice) -> Tensor | None:
-        """Which rows of a run (or of all) are held, (R,) bool; None: all of them."""
-        for start, end, slot, _ in places.runs or ():
-            if start == rows.start and self.guided.issuperset(range(slot, slot + end - start)):
-                return None
-        return self._sight[places.slots[rows], 2] > 0
+def look(scores: Tensor, sight: Tensor) -> tuple[Tensor, Tensor]:
+    """What a held head sees, and what it sees most of.
+
+    Args:
+        scores: (R, L) of the head; -inf where nothing is.
+        sight: (R, 4) first and last text position in sight, first position behind the text, and the
+            present one.
+
+    Returns:
+        (R, L) bool; (R,) the text position looked at, the present one where it is none.
+    """
+    end, at = sight[:, 2:3], sight[:, 3:4]
+    where = torch.arange(scores.shape[1], device=scores.device)
+    visible = ((where >= sight[:, :1]) & (where <= sight[:, 1:2])) | (where >= end)
+    best = scores.masked_fill(~visible, float("-inf")).argmax(-1, keepdim=True)
+    return visible, torch.where(best < end, torch.maximum(best, at), at)[:, 0]
 
 
 _ALL = (0, -1, 0, -1)

@@ -26,10 +26,13 @@ ENGINES = ("x86", "fbgemm", "onednn")
 class Int8Linear(nn.Module):
     """A linear layer without bias whose weights are 8-bit. For inference only, not to be saved."""
 
+    __jit_unused_properties__ = ("weight",)  # of it TorchScript (`nn.program`) needs not know
+
     def __init__(self, weight: Tensor) -> None:
         """Pack a (out, in) weight."""
         super().__init__()
         self.packed = _pack(*quantised(weight.detach().cpu()))
+        self.extremes = _extremes(weight.shape[1])
 
     @property
     def weight(self) -> Tensor:
@@ -39,7 +42,9 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), float32."""
         rows = x.reshape(-1, x.shape[-1]).float()
-        return _multiply(rows, self.packed).view(*x.shape[:-1], -1)
+        parts, step = _parts(rows, self.extremes)
+        out = torch.ops.quantized.linear_dynamic(parts, self.packed, True)
+        return _joined(out, step).view(x.shape[:-1] + out.shape[1:])
 
     def _save_to_state_dict(self, *_: Any, **__: Any) -> None:
         raise BadInput("An 8-bit packed model cannot be saved. Save the model before packing it.")
@@ -55,17 +60,20 @@ def _pack(weight: Tensor, scale: Tensor) -> Any:
         return torch.ops.quantized.linear_prepack(tensor, None)
 
 
-def _multiply(rows: Tensor, packed: Any) -> Tensor:
-    """(n, in) float32 -> (n, out) float32."""
-    count = len(rows)
-    step = rows.abs().amax(-1, keepdim=True).clamp_min_(1e-20).div_(HALF)
+def _parts(rows: Tensor, extremes: Tensor, half: int = HALF) -> tuple[Tensor, Tensor]:
+    """(n, in) float32 -> (2 n + 1, in) high and low parts and the extremes; (n, 1) scales."""
+    step = rows.abs().amax(-1, keepdim=True).clamp_min_(1e-20).div_(half)
     exact = rows / step
     high = exact.round()  # here, or a peak of 63.00001 would move the grid
-    low = exact.sub_(high).mul_(2 * HALF)
-    parts = torch.cat([high, low, _extremes(rows.shape[1])])
-    out = torch.ops.quantized.linear_dynamic(parts, packed, True)
+    low = exact.sub_(high).mul_(2 * half)
+    return torch.cat([high, low, extremes]), step
+
+
+def _joined(out: Tensor, step: Tensor, half: int = HALF) -> Tensor:
+    """(2 n + 1, out) products of parts -> (n, out)."""
+    count = step.shape[0]
     # Not in one operation: a fused product rounds differently at the end of a row.
-    return out[count : 2 * count].mul_(0.5 / HALF).add_(out[:count]).mul_(step)
+    return out[count : 2 * count].mul_(0.5 / half).add_(out[:count]).mul_(step)
 
 
 @functools.lru_cache
@@ -84,6 +92,8 @@ def exact_kernels() -> bool:
         return False
     weight = torch.arange(-127, 129, dtype=torch.float32).clamp(max=127).view(8, 32)
     rows = torch.arange(-63, 65, dtype=torch.float32).clamp(max=63).view(4, 32)
-    packed = _pack(weight.to(torch.int8), torch.ones(8))
     peak = rows.abs().amax(-1, keepdim=True)
-    return torch.allclose(_multiply(rows / peak, packed) * peak, rows @ weight.T, rtol=1e-4)
+    parts, step = _parts(rows / peak, _extremes(32))
+    packed = _pack(weight.to(torch.int8), torch.ones(8))
+    out = torch.ops.quantized.linear_dynamic(parts, packed, True)
+    return torch.allclose(_joined(out, step) * peak, rows @ weight.T, rtol=1e-4)

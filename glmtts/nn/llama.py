@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from glmtts.errors import BadInput
 from glmtts.nn.cache import KVCache, Places, SlotCache, empty_cache
-from glmtts.nn.gaze import Gaze
+from glmtts.nn.gaze import Gaze, look
 from glmtts.nn.int8 import Int8Linear, exact_kernels
 from glmtts.nn.norm import RMSNorm, compute_dtype
 from glmtts.nn.rope import rotary, rotate
@@ -73,6 +73,45 @@ def blocked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, block: int 
         scores = q[:, :, start:end] @ k[:, :, :end].mT + mask[:, :, start:end, :end]
         parts.append(scores.softmax(-1) @ v[:, :, :end])
     return torch.cat(parts, 2)
+
+
+def held(
+    y: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    head: int,
+    sight: Tensor,
+    seen: Tensor | None = None,
+) -> Tensor:
+    """Compute one head again in the rows where it is held near its place (`nn.gaze`), in place.
+
+    Args:
+        y: (R, kv_heads, group, hd) what all heads heard.
+        q: (R, kv_heads, group, hd).
+        k: (R, kv_heads, L, hd), with `v`.
+        v: As `k`.
+        head: Its number among the query heads.
+        sight: (R, 4) what it may see.
+        seen: (R, L) keys that are there; None: all.
+
+    Returns:
+        (R,) the text position it looked at.
+    """
+    kv, member = head // q.shape[2], head % q.shape[2]
+    own_q, own_k, own_v = q[:, kv : kv + 1, member], k[:, kv], v[:, kv]  # (R, 1, hd), (R, L, hd)
+    # No product of matrices: its rounding depends on how many rows there are.
+    scores = (own_q * own_k).sum(-1, dtype=torch.float32)
+    if seen is not None:
+        scores = scores.masked_fill(~seen, float("-inf"))
+    visible, at = look(scores, sight)
+    if seen is not None:
+        visible = visible & seen
+    again = F.scaled_dot_product_attention(
+        own_q[:, None], own_k[:, None], own_v[:, None], visible[:, None, None]
+    )[:, 0, 0]
+    y[:, kv, member] = torch.where(sight[:, 2:3] > 0, again, y[:, kv, member])
+    return at
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -162,65 +201,25 @@ class Attention(nn.Module):
         keys, values = cache.keys[layer], cache.values[layer]
         # The query heads that share keys stand in the place of query positions.
         q = turned[:, : self.heads].unflatten(1, (self.kv_heads, -1))
+        sight = None if gaze is None else gaze.sight(places)
+        heard: list[Tensor] = []
+        looked: list[Tensor] = []
         if places.runs is None:
             seen = torch.arange(cache.capacity, device=x.device) <= places.positions[:, None]
-            y = F.scaled_dot_product_attention(q, keys, values, seen[:, None, None])
-            if gaze is not None:
-                self._held(y, q, keys, values, seen, gaze, places, slice(0, len(x)))
-        else:
-            heard: list[Tensor] = []
-            for start, end, slot, length in places.runs:
-                at = slice(slot, slot + end - start)
-                k, v = keys[at, :, :length], values[at, :, :length]
-                y = F.scaled_dot_product_attention(q[start:end], k, v)
-                if gaze is not None:
-                    self._held(y, q[start:end], k, v, None, gaze, places, slice(start, end))
-                heard.append(y)
-            y = heard[0] if len(heard) == 1 else torch.cat(heard)
+            heard.append(F.scaled_dot_product_attention(q, keys, values, seen[:, None, None]))
+            if gaze is not None and sight is not None:
+                looked.append(held(heard[0], q, keys, values, gaze.head, sight, seen))
+        for start, end, slot, length in places.runs or ():
+            at = slice(slot, slot + end - start)
+            k, v = keys[at, :, :length], values[at, :, :length]
+            y = F.scaled_dot_product_attention(q[start:end], k, v)
+            if gaze is not None and sight is not None:
+                looked.append(held(y, q[start:end], k, v, gaze.head, sight[start:end]))
+            heard.append(y)
+        if gaze is not None:
+            gaze.note(places, torch.cat(looked))
+        y = heard[0] if len(heard) == 1 else torch.cat(heard)
         return self.o_proj(y.reshape(len(x), -1))
-
-    def _held(
-        self,
-        y: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        seen: Tensor | None,
-        gaze: Gaze,
-        places: Places,
-        rows: slice,
-    ) -> None:
-        """Compute the head that `gaze` holds again, in place, in the rows where it is held.
-
-        Args:
-            y: (R, kv_heads, group, hd) what all heads heard.
-            q: (R, kv_heads, group, hd).
-            k: (R, kv_heads, L, hd), with `v`.
-            v: As `k`.
-            seen: (R, L) keys that are there; None: all.
-            gaze: Which head, and what it may see.
-            places: Of all rows of the step.
-            rows: Which of them these are.
-        """
-        kv, member = divmod(gaze.head, self.heads // self.kv_heads)
-        own_q, own_k, own_v = (
-            q[:, kv : kv + 1, member],
-            k[:, kv],
-            v[:, kv],
-        )  # (R, 1, hd), (R, L, hd)
-        # No product of matrices: its rounding depends on how many rows there are.
-        scores = (own_q * own_k).sum(-1, dtype=torch.float32)
-        if seen is not None:
-            scores = scores.masked_fill(~seen, float("-inf"))
-        visible = gaze.look(scores, places, rows)
-        if seen is not None:
-            visible = visible & seen
-        again = F.scaled_dot_product_attention(
-            own_q[:, None], own_k[:, None], own_v[:, None], visible[:, None, None]
-        )[:, 0, 0]
-        if (held := gaze.holds(places, rows)) is not None:
-            again = torch.where(held[:, None], again, y[:, kv, member])
-        y[:, kv, member] = again
 
     def scores(self, x: Tensor, cos: Tensor, sin: Tensor, head: int) -> Tensor:
         """Scores of one query head before masking: (B, L, D) -> (B, L, L) float32."""
@@ -366,8 +365,8 @@ class Llama(nn.Module):
         x = self.embed(ids)
         cos, sin = (table[:, 0] for table in self.rotary(places.positions[:, None], x.dtype))
         for index, layer in enumerate(self.layers):
-            held = gaze if gaze is not None and index == gaze.layer else None
-            x = layer.step(x, cos, sin, cache, places, index, held)  # pyright: ignore
+            own = gaze if gaze is not None and index == gaze.layer else None
+            x = layer.step(x, cos, sin, cache, places, index, own)  # pyright: ignore
         return self.norm(x)
 
     def rotary(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,21 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
+def few_normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """RMSNorm of float32 without gradients; of few vectors in a third of the fused kernel's time.
+
+    Args:
+        x: (..., D).
+        weight: (D,).
+        eps: Added to the mean square.
+
+    Returns:
+        (..., D).
+    """
+    scale = x.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+    return (x * scale).mul_(weight)
+
+
 class RMSNorm(nn.Module):
     """Scale each vector to unit root mean square, then by a learnt weight. Computed in float32."""
 
@@ -26,9 +41,7 @@ class RMSNorm(nn.Module):
         Under autocast each linear layer would otherwise cast the same float32 tensor again.
         """
         if x.dtype is self.weight.dtype is torch.float32 and not torch.is_grad_enabled():
-            # As below in a third of the time, which counts when there are few vectors.
-            scale = x.square().mean(-1, keepdim=True).add_(self.eps).rsqrt_()
-            return (x * scale).mul_(self.weight).to(compute_dtype(x))
+            return few_normed(x, self.weight, self.eps).to(compute_dtype(x))
         with torch.autocast(x.device.type, enabled=False):
             y = F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps)
         return y.to(compute_dtype(x))

@@ -22,7 +22,7 @@ from glmtts.rewards.pool import Pool, WorkerPool
 from glmtts.rewards.shaped import WantedReward
 from glmtts.runaway import Finish
 from glmtts.synthesizer import Synthesizer
-from glmtts.text.styles import NEUTRAL
+from glmtts.text.styles import LAUGHTER, NEUTRAL
 from glmtts.train.cases import Case
 from glmtts.train.policy import LEAST_SPREAD
 from glmtts.voice import Voice
@@ -150,7 +150,8 @@ def distance(one: Sequence[str], other: Sequence[str]) -> int:
 class Style:
     """How likely a small net hears the style asked for in the melody of the tokens, 0 to 1.
 
-    A text that asks for none should sound neutral: it is the tag that makes the difference.
+    A text that asks for none should sound neutral: it is the tag that makes the difference. One
+    that asks for a laugh alone is 1 whatever it sounds like: a laugh is not neutral, and no manner.
     """
 
     def __init__(self, proofreader: Proofreader, folder: str = "") -> None:
@@ -164,6 +165,8 @@ class Style:
     def __call__(self, answer: Answer) -> Score:
         """Judge one answer; nothing said has no style."""
         style = answer.case.style or NEUTRAL
+        if style == LAUGHTER:
+            return Score(1.0, detail={"asked": False})
         if style not in self._classify.styles:
             raise BadInput(f"The style judge knows no {style!r}.")
         if not answer.tokens:

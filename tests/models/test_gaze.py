@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glmtts.lm import Generation
 from glmtts.nn.cache import Places
-from glmtts.nn.gaze import BACK, Gaze
+from glmtts.nn.gaze import BACK, Gaze, look
 from glmtts.nn.rope import rotate
 from glmtts.sampling import Sampling
 from glmtts.steering import NEVER
@@ -25,10 +25,8 @@ HIDDEN = -math.inf
 def looked(gaze: Gaze, *scores: Sequence[float], slots: Sequence[int] = (0,)) -> list[list[float]]:
     """The masks of one step, whose places are then committed."""
     index = places(slots)
-    visible = gaze.look(torch.tensor(scores), index, slice(0, len(slots)))
-    held = gaze.holds(index, slice(0, len(slots)))
-    assert held is not None
-    assert held.tolist() == [slot in gaze.guided for slot in slots]
+    visible, at = look(torch.tensor(scores), gaze.sight(index))
+    gaze.note(index, at)
     gaze.commit(slots)
     return [[0 if there else HIDDEN for there in row] for row in visible.tolist()]
 
@@ -68,9 +66,10 @@ def test_only_what_is_near_is_seen_and_the_place_goes_forward():
 def test_a_step_that_is_not_committed_changes_nothing():
     gaze = Gaze(0, 0, 2, torch.device("cpu"))
     gaze.watch(1, begin=0, size=4, ahead=1)
-    first = gaze.look(torch.tensor([[5.0, 4.0, 9.0, 9.0, 0.0]]), places([1]), slice(0, 1))
-    again = gaze.look(torch.tensor([[5.0, 4.0, 9.0, 9.0, 0.0]]), places([1]), slice(0, 1))
-    assert first.tolist() == again.tolist()
+    for _ in range(2):
+        seen, at = look(torch.tensor([[5.0, 4.0, 9.0, 9.0, 0.0]]), gaze.sight(places([1])))
+        gaze.note(places([1]), at)
+        assert seen.tolist() == [[True, False, False, False, True]]
     assert gaze.places([1])[0] == -1
     gaze.commit([0])
     assert gaze.places([1])[0] == -1
@@ -100,6 +99,7 @@ def test_the_head_hears_what_brute_force_gives(static: bool, packed: bool):
     sequence = lm.sequence(text, OTHER)
     begin = len(OTHER.turns[0].text_ids)
     decoder = lm.decoder(3, 64, static=static)
+    decoder._step = lm.model.step  # which can be listened to; tests/models/test_program.py
     decoder.read(1, sequence)
     decoder.watch(1, begin, len(text), 1)
     heard: list[Tensor] = []

@@ -1,0 +1,124 @@
+"""Texts that are no sentences: words alone, the same again and again, lists, tongue twisters.
+
+A model that has only ever read sentences says a single word badly, and loses count where words
+repeat. Everything is a pure function of its arguments.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+from glmtts.data.texts import Text, en_number, english_phones, hanzi_pinyin, zh_number
+from glmtts.text.words import vocabulary
+
+SHARES = {"word": 0.55, "again": 0.12, "list": 0.13, "twister": 0.2}
+"""Parts of each language."""
+COMMON = 4_000
+"""How many of the commonest words are used."""
+
+_ALIKE = {
+    "zh": ("zh z", "ch c", "sh s", "sh x", "n l", "h f", "b p", "d t", "g k", "j q"),
+    "en": ("S SH", "P B", "R L", "W V", "F TH", "T D", "K G", "S TH", "CH SH", "M N"),
+}
+"""First sounds that twisters put side by side."""
+_MARKS = {"zh": ("。", "。", "！", "？", ""), "en": (".", ".", "!", "?", "")}
+_COMMA = {"zh": "，", "en": ", "}
+_SPACE = {"zh": "", "en": " "}
+_INITIAL = re.compile("[zcs]h|[b-df-hj-np-tw-z]")
+
+
+def bare_texts(lang: str, sentences: Iterable[str], count: int, rng: random.Random) -> list[Text]:
+    """Up to `count` different texts of the kinds of `SHARES`.
+
+    Args:
+        lang: "zh" or "en".
+        sentences: Where English words come from; Mandarin ones are those of the word list.
+        count: How many.
+        rng: Decides.
+    """
+    words = common_words(lang, sentences)
+    makers: dict[str, Callable[[], str]] = {
+        "word": lambda: _SPACE[lang].join(_phrase(lang, words, rng)),
+        "again": lambda: _again(lang, words, rng),
+        "list": lambda: _numbers(lang, rng),
+        "twister": _twister(lang, words, rng),
+    }
+    found: dict[str, Text] = {}
+    for kind, share in SHARES.items():
+        wanted = len(found) + round(share * count)
+        for _ in range(20 * round(share * count)):
+            if len(found) >= wanted:
+                break
+            text = makers[kind]()
+            text = text[0].upper() + text[1:] + rng.choice(_MARKS[lang])
+            found.setdefault(text, Text(lang, text, kind))
+    return list(found.values())
+
+
+def common_words(lang: str, sentences: Iterable[str]) -> list[str]:
+    """The `COMMON` commonest words, in Mandarin of one to three characters."""
+    if lang == "zh":
+        listed = sorted(vocabulary().items(), key=lambda entry: (entry[1][0], entry[0]))
+        short = (word for word, _ in listed if len(word) <= 3 and len(hanzi_pinyin(word)))
+        return list(islice(short, COMMON))
+    counts = Counter(
+        word for line in sentences for word in re.findall(r"[a-z]+(?:'[a-z]+)?", line.lower())
+    )
+    kept = (word for word, _ in counts.most_common() if len(word) > 1 or word in "ai")
+    return list(islice((word for word in kept if len(english_phones(word)) > 2), COMMON))
+
+
+def _phrase(lang: str, words: Sequence[str], rng: random.Random) -> list[str]:
+    """A word, or two of English that are short; the commonest more often."""
+    first = words[int(len(words) * rng.random() ** 2)]
+    if lang == "zh" or rng.random() < 0.5:
+        return [first]
+    return [first, words[int(len(words) * rng.random() ** 2)]]
+
+
+def _again(lang: str, words: Sequence[str], rng: random.Random) -> str:
+    """A word two to six times, perhaps with commas, perhaps with another one behind."""
+    joint = rng.choice((_COMMA[lang], _SPACE[lang]))
+    many = [words[int(len(words) * rng.random() ** 2)]] * rng.randint(2, 6)
+    if rng.random() < 0.4:
+        many += [rng.choice(words)] * rng.randint(1, 3)
+    return joint.join(many)
+
+
+def _numbers(lang: str, rng: random.Random) -> str:
+    """Three to ten numbers of one to four digits, at times one after the other."""
+    read = zh_number if lang == "zh" else en_number
+    count = rng.randint(3, 10)
+    if rng.random() < 0.3:
+        first = rng.randint(0, 90)
+        values = range(first, first + count)
+    else:
+        values = [int(10 ** rng.uniform(0.0, 3.5)) for _ in range(count)]
+    return _COMMA[lang].join(read(value) for value in values)
+
+
+def _twister(lang: str, words: Sequence[str], rng: random.Random) -> Callable[[], str]:
+    """What makes nonsense of four to nine words that begin with two sounds that are alike."""
+    by_sound: dict[str, list[str]] = {}
+    for word in words:
+        by_sound.setdefault(_first_sound(lang, word), []).append(word)
+
+    def make() -> str:
+        pairs = [pair.split() for pair in _ALIKE[lang]]
+        one, other = rng.choice([p for p in pairs if all(len(by_sound.get(s, ())) > 3 for s in p)])
+        pool = rng.sample(by_sound[one], 4) + rng.sample(by_sound[other], 4)
+        said = [rng.choice(pool) for _ in range(rng.randint(4, 9))]
+        half = len(said) // 2
+        parts = [_SPACE[lang].join(part) for part in (said[:half], said[half:])]
+        return rng.choice((_COMMA[lang], _SPACE[lang])).join(parts)
+
+    return make
+
+
+def _first_sound(lang: str, word: str) -> str:
+    if lang == "en":
+        return english_phones(word)[1]
+    found = _INITIAL.match(hanzi_pinyin(word)[0])
+    return found[0] if found else ""
