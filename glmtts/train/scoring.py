@@ -86,6 +86,12 @@ TokenReward = Callable[[Answer], Score]
 """A reward on an answer's tokens."""
 
 
+WORDS = frozenset({"phonemes", "per", "cer", "token-cer", "likelihood"})
+"""Rewards that take a laugh for words: they would pay for leaving it out."""
+UNASKED = Score(1.0, detail={"asked": False})
+"""What a reward says of an answer that it cannot judge by its nature: the same of all."""
+
+
 class Reading:
     """How well the phoneme head reads the text from the tokens: exp(-nat a phoneme), 0 to 1."""
 
@@ -166,7 +172,7 @@ class Style:
         """Judge one answer; nothing said has no style."""
         style = answer.case.style or NEUTRAL
         if style == LAUGHTER:
-            return Score(1.0, detail={"asked": False})
+            return UNASKED
         if style not in self._classify.styles:
             raise BadInput(f"The style judge knows no {style!r}.")
         if not answer.tokens:
@@ -264,7 +270,8 @@ class Scorer:
         verdicts: list[dict[str, Verdict]] = [{} for _ in answers]
         for name, reward in self.on_tokens.items():
             for answer, found in zip(answers, verdicts, strict=True):
-                found[name] = _attempt(reward, answer)
+                unfit = name in WORDS and answer.case.laughs
+                found[name] = UNASKED if unfit else _attempt(reward, answer)
         if self.on_sound:
             self._listen(answers, verdicts)
         for found in verdicts:
@@ -292,7 +299,8 @@ class Scorer:
             heard.append(row)
         for name, judge in self.on_sound.items():
             for row, verdict in zip(heard, judge(samples), strict=True):
-                verdicts[row][name] = verdict
+                unfit = name in WORDS and answers[row].case.laughs
+                verdicts[row][name] = UNASKED if unfit else verdict
 
 
 def _attempt(reward: TokenReward, answer: Answer) -> Verdict:

@@ -1,23 +1,30 @@
 """Rewards on tokens, by name and weight."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 import torch
 
+from glmtts.audio import Audio
 from glmtts.errors import BadInput
 from glmtts.proofreader import Proofreader
-from glmtts.rewards.base import Failed, Score
+from glmtts.rewards.base import Failed, Sample, Score, Verdict
 from glmtts.train.cases import Case
 from glmtts.train.scoring import (
+    UNASKED,
     Answer,
     PhonemeError,
     Reading,
+    Renderer,
     Scorer,
+    Style,
     Weight,
     distance,
     ended,
     longer,
 )
-from glmtts.voice import Prompt
+from glmtts.voice import Prompt, Voice
 from tests.conftest import tiny_voice
 from tests.test_proofreader import PHONEMES, proofreader, spoken
 
@@ -49,6 +56,40 @@ def test_reading_tells_which_tokens_were_right(proofreader: Proofreader):
 def test_ends_and_lengths():
     assert [ended(answer("ni3", finish=f)).value for f in ("stop", "repetition")] == [1.0, 0.0]
     assert longer(answer("ni3", "hao3")).value == 4.0
+
+
+def test_what_takes_a_laugh_for_words_is_not_asked_of_one(proofreader: Proofreader):
+    laughing = replace(CASE, style="laughter", laughs=(2,))
+    score = Scorer({"phonemes": PhonemeError(proofreader), "emotion": Style(proofreader)})
+    plain, laughed = (Answer(c, tuple(spoken("shi4")), "stop") for c in (CASE, laughing))
+    found = score([plain, laughed])
+    assert isinstance(found[0]["phonemes"], Score)
+    assert found[0]["phonemes"].value < 0.5
+    assert found[1] == {"phonemes": UNASKED, "emotion": UNASKED}
+    heard = Scorer({}, {"per": Deaf()}, Renders())
+    assert [v["per"].value for v in heard([plain, laughed])] == [0.2, 1.0]  # type: ignore[union-attr]
+
+
+class Deaf:
+    """Hears everything wrong."""
+
+    name, version = "per", "1"
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Verdict]:
+        return [Score(0.2)] * len(samples)
+
+
+class Renders(Renderer):
+    """Makes silence."""
+
+    def __init__(self) -> None:
+        """Without a model."""
+
+    def __call__(self, answer: Answer) -> Audio:
+        return Audio(torch.zeros(2400), 24_000)
+
+    def prompt(self, voice: Voice) -> Audio:
+        return Audio(torch.zeros(2400), 24_000)
 
 
 def test_a_reward_that_fails_says_why_and_the_others_still_count():
