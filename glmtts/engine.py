@@ -19,6 +19,7 @@ from glmtts.errors import BadInput
 from glmtts.lm import TextToSpeechTokens, Utterance, draw_next
 from glmtts.nn.adapted import Rows, view
 from glmtts.nn.cache import Prefixes
+from glmtts.nn.program import program_of
 from glmtts.sampling import Sampling
 from glmtts.steering import Judge, Marks, Rivals
 from glmtts.voice import Prompt
@@ -93,6 +94,7 @@ class Engine:
             static = lm.device.type == "cuda" and not adapters
         served = lm if self._rows is None else view(lm, self._rows)
         self._decoder = served.decoder(slots, self.capacity, static=static)
+        self._plain = program_of(lm.model)
         self._prefixes = Prefixes(prefixes)
         self._waiting: deque[Request] = deque()
         self._running: dict[int, Request] = {}
@@ -245,6 +247,7 @@ class Engine:
             self._rows.used = [self._running[slot].adapter for slot in slots]
             running = (self._running.get(slot) for slot in range(self.slots))
             self._rows.slots = [request and request.adapter for request in running]
+            self._decoder.use(None if any(self._rows.used) else self._plain)
         if self.traced and (places := self._decoder.places(slots)) is not None:
             for slot, place in zip(slots, places, strict=True):
                 self._running[slot].places += (place,)

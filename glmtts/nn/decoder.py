@@ -13,7 +13,7 @@ from torch import Tensor
 from glmtts.nn.cache import KVCache, Places, SlotCache
 from glmtts.nn.gaze import Gaze
 from glmtts.nn.llama import Llama
-from glmtts.nn.program import program_of
+from glmtts.nn.program import Program, program_of
 
 
 class Decoder:
@@ -46,8 +46,8 @@ class Decoder:
                 recorded once as a graph and replayed.
         """
         self.model, self.head = model, head
-        program = program_of(model)
-        self._step = model.step if program is None else program.step
+        self._own = program_of(model)
+        self.use(None)
         self.slots, self.capacity, self.static = slots, capacity, static
         with torch.inference_mode(False):
             self._cache = SlotCache(model.cache(slots, capacity))
@@ -59,6 +59,11 @@ class Decoder:
             )
         self._graph: torch.cuda.CUDAGraph | None = None
         self._scores = torch.empty(0)
+
+    def use(self, program: Program | None) -> None:
+        """Take the coming steps by the program of a model that does the same; None: by its own."""
+        program = program or self._own
+        self._step = self.model.step if program is None else program.step
 
     def length(self, slot: int) -> int:
         """Positions that a slot holds."""

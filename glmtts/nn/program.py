@@ -3,7 +3,7 @@
 A step of a small model is some six hundred operations of a few microseconds each. Python costs as
 much again, and holds up flow and vocoder in the other thread, for one at a time may run Python. The
 program is made of the very functions that `Llama.step` calls, so that both agree in every bit.
-Models that are not packed, and those that carry adapters, take that way.
+Models that are not packed take that way, and so do steps in which somebody's adapter counts.
 """
 
 import warnings

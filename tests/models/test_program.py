@@ -5,10 +5,13 @@ import copy
 import pytest
 import torch
 
+from glmtts.adapters import Adapter, LowRank
+from glmtts.engine import Engine
 from glmtts.nn.adapted import Rows, view
 from glmtts.nn.decoder import Decoder
 from glmtts.nn.program import program_of
-from tests.models.test_lm_engine import TINY, model
+from glmtts.sampling import Sampling
+from tests.models.test_lm_engine import OTHER, TINY, model
 
 
 def steps(decoder: Decoder, ahead: int) -> list[torch.Tensor]:
@@ -52,6 +55,29 @@ def test_grouped_heads_and_a_model_without_an_aligned_head():
         one.read(0, [5, 6, 7])
     for token in (25, 31, 40):
         assert torch.equal(decoder.step([0], [token]), plain.step([0], [token]))
+
+
+def test_an_engine_takes_it_unless_somebody_brings_an_adapter():
+    lm = model(packed=True)
+    program = program_of(lm.model)
+    assert program is not None
+    engine = Engine(lm, slots=2, adapters=True)
+    engine.submit([5, 6, 7, 8], OTHER, Sampling(seed=1))
+    part = LowRank(torch.randn(2, 32), torch.randn(lm.config.ffn_size, 2))
+    adapter = Adapter({"model.layers.0.mlp.up_proj": part})
+
+    def three() -> list[bool]:
+        taken: list[bool] = []
+        for _ in range(3):
+            engine.step()
+            taken.append(engine._decoder._step == program.step)
+        return taken
+
+    assert three()[1:] == [True] * 2
+    brought = engine.submit([5, 6, 7], OTHER, Sampling(seed=2), adapter=adapter)
+    assert three() == [True, False, False], "who has just come in is read, not stepped"
+    engine.cancel(brought)
+    assert three() == [True] * 3
 
 
 def test_only_packed_models_without_adapters_have_one():
