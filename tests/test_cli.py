@@ -351,8 +351,10 @@ def test_texts_are_made_with_the_counts_asked_for(
 
     monkeypatch.setattr("glmtts.data.texts.build", build)
     out = tmp_path / "new" / "texts.jsonl"
-    assert glmtts("data", "texts", out, "--zh", 5, "--en", 6, "--mix", 7, "--seed", 8).status == 0
-    assert asked == {"zh": 5, "en": 6, "mix": 7, "seed": 8}
+    counts = {"zh": 5, "en": 6, "mix": 7, "bare": 9, "seed": 8}
+    flags = [part for name, count in counts.items() for part in (f"--{name}", count)]
+    assert glmtts("data", "texts", out, *flags).status == 0
+    assert asked == counts
     assert [text.text for text in read_texts(out)] == ["你好。"]
 
 
