@@ -1,7 +1,6 @@
 """Texts that are no sentences: words alone, the same again and again, lists, tongue twisters.
 
-A model that has only ever read sentences says a single word badly, and loses count where words
-repeat. Everything is a pure function of its arguments.
+A corpus of sentences holds none of them. Everything is a pure function of its arguments.
 """
 
 import random
@@ -38,6 +37,8 @@ def bare_texts(lang: str, sentences: Iterable[str], count: int, rng: random.Rand
         count: How many.
         rng: Decides.
     """
+    if not count:
+        return []
     words = common_words(lang, sentences)
     makers: dict[str, Callable[[], str]] = {
         "word": lambda: _SPACE[lang].join(_phrase(lang, words, rng)),
@@ -70,18 +71,23 @@ def common_words(lang: str, sentences: Iterable[str]) -> list[str]:
     return list(islice((word for word in kept if len(english_phones(word)) > 2), COMMON))
 
 
+def _common(words: Sequence[str], rng: random.Random) -> str:
+    """One of them, the commonest more often."""
+    return words[int(len(words) * rng.random() ** 2)]
+
+
 def _phrase(lang: str, words: Sequence[str], rng: random.Random) -> list[str]:
-    """A word, or two of English that are short; the commonest more often."""
-    first = words[int(len(words) * rng.random() ** 2)]
+    """A word, or two of English."""
+    first = _common(words, rng)
     if lang == "zh" or rng.random() < 0.5:
         return [first]
-    return [first, words[int(len(words) * rng.random() ** 2)]]
+    return [first, _common(words, rng)]
 
 
 def _again(lang: str, words: Sequence[str], rng: random.Random) -> str:
     """A word two to six times, perhaps with commas, perhaps with another one behind."""
     joint = rng.choice((_COMMA[lang], _SPACE[lang]))
-    many = [words[int(len(words) * rng.random() ** 2)]] * rng.randint(2, 6)
+    many = [_common(words, rng)] * rng.randint(2, 6)
     if rng.random() < 0.4:
         many += [rng.choice(words)] * rng.randint(1, 3)
     return joint.join(many)
@@ -105,9 +111,11 @@ def _twister(lang: str, words: Sequence[str], rng: random.Random) -> Callable[[]
     for word in words:
         by_sound.setdefault(_first_sound(lang, word), []).append(word)
 
+    pairs = [pair.split() for pair in _ALIKE[lang]]
+    pairs = [pair for pair in pairs if all(len(by_sound.get(sound, ())) > 3 for sound in pair)]
+
     def make() -> str:
-        pairs = [pair.split() for pair in _ALIKE[lang]]
-        one, other = rng.choice([p for p in pairs if all(len(by_sound.get(s, ())) > 3 for s in p)])
+        one, other = rng.choice(pairs)
         pool = rng.sample(by_sound[one], 4) + rng.sample(by_sound[other], 4)
         said = [rng.choice(pool) for _ in range(rng.randint(4, 9))]
         half = len(said) // 2

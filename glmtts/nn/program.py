@@ -56,7 +56,8 @@ _PROGRAMS: WeakKeyDictionary[Llama, Program | None] = WeakKeyDictionary()
 def program_of(model: Llama) -> Program | None:
     """The program of a model, compiled when it is first asked for; None for one that has none."""
     if model not in _PROGRAMS:
-        _PROGRAMS[model] = Program(model) if model.packed and not _adapted(model) else None
+        plain = model.packed and not _adapted(model)
+        _PROGRAMS[model] = Program(model) if plain and hasattr(torch.jit, "script") else None
     return _PROGRAMS[model]
 
 

@@ -89,7 +89,12 @@ TokenReward = Callable[[Answer], Score]
 WORDS = frozenset({"phonemes", "per", "cer", "token-cer", "likelihood"})
 """Rewards that take a laugh for words: they would pay for leaving it out."""
 UNASKED = Score(1.0, detail={"asked": False})
-"""What a reward says of an answer that it cannot judge by its nature: the same of all."""
+"""What a reward that is not asked says of every answer, so that none is better."""
+
+
+def asked(name: str, case: Case) -> bool:
+    """Whether a reward can judge answers to a case: a laugh is no word, and alone no manner."""
+    return not ((name in WORDS and case.laughs) or (name == "emotion" and case.style == LAUGHTER))
 
 
 class Reading:
@@ -156,8 +161,7 @@ def distance(one: Sequence[str], other: Sequence[str]) -> int:
 class Style:
     """How likely a small net hears the style asked for in the melody of the tokens, 0 to 1.
 
-    A text that asks for none should sound neutral: it is the tag that makes the difference. One
-    that asks for a laugh alone is 1 whatever it sounds like: a laugh is not neutral, and no manner.
+    A text that asks for none should sound neutral: it is the tag that makes the difference.
     """
 
     def __init__(self, proofreader: Proofreader, folder: str = "") -> None:
@@ -171,8 +175,6 @@ class Style:
     def __call__(self, answer: Answer) -> Score:
         """Judge one answer; nothing said has no style."""
         style = answer.case.style or NEUTRAL
-        if style == LAUGHTER:
-            return UNASKED
         if style not in self._classify.styles:
             raise BadInput(f"The style judge knows no {style!r}.")
         if not answer.tokens:
@@ -270,8 +272,7 @@ class Scorer:
         verdicts: list[dict[str, Verdict]] = [{} for _ in answers]
         for name, reward in self.on_tokens.items():
             for answer, found in zip(answers, verdicts, strict=True):
-                unfit = name in WORDS and answer.case.laughs
-                found[name] = UNASKED if unfit else _attempt(reward, answer)
+                found[name] = _attempt(reward, answer) if asked(name, answer.case) else UNASKED
         if self.on_sound:
             self._listen(answers, verdicts)
         for found in verdicts:
@@ -299,8 +300,7 @@ class Scorer:
             heard.append(row)
         for name, judge in self.on_sound.items():
             for row, verdict in zip(heard, judge(samples), strict=True):
-                unfit = name in WORDS and answers[row].case.laughs
-                verdicts[row][name] = UNASKED if unfit else verdict
+                verdicts[row][name] = verdict if asked(name, answers[row].case) else UNASKED
 
 
 def _attempt(reward: TokenReward, answer: Answer) -> Verdict:

@@ -80,6 +80,14 @@ def test_an_engine_takes_it_unless_somebody_brings_an_adapter():
     assert three() == [True] * 3
 
 
+def test_without_torchscript_all_is_as_before(monkeypatch: pytest.MonkeyPatch):
+    there = steps(model(packed=True).decoder(6, 64), 1)
+    monkeypatch.delattr(torch.jit, "script")
+    lm = model(packed=True)
+    assert program_of(lm.model) is None
+    assert all(map(torch.equal, there, steps(lm.decoder(6, 64), 1)))
+
+
 def test_only_packed_models_without_adapters_have_one():
     assert program_of(model().model) is None
     lm = model(packed=True)
