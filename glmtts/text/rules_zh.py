@@ -22,6 +22,8 @@ _DASH = "[-~～—–〜至]"
 _RANGE = "[-~～—–〜]"
 _ROMAN = "(?=[XVI])(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})(?<=[IVXLC])"
 _MEASURED = rf"(?:{UNIT})(?![A-Za-z0-9^])"
+_NO_MEASURE = rf"(?!\d|\.\d|[%％‰元]|个百分点|(?:{alternatives(UNITS_ZH)})(?![A-Za-z0-9]))"
+"""Behind digits that are no quantity: 4000000000% is not a telephone."""
 _MONEY = alternatives(CURRENCIES_ZH)
 _COUNTED = (
     "个|位|名|人|只|条|头|匹|张|把|本|册|支|枝|根|块|片|件|套|双|对(?![吗了不呢的])|辆|架|艘|台|座|栋|间|家|所|次(?!方|元)|"
@@ -490,7 +492,11 @@ _ROWS: tuple[Row, ...] = (
         r"(?<!\d)0\d{2,3}[-\s]\d{3,4}\s?\d{4}(?!\d)|(?<!\d)0\d{2,3}-\d{3,4}-\d{4}(?!\d)",
         _phone,
     ),
-    ("phone", r"(?<!\d)[48]00[-\s]?\d{3}[-\s]?\d{4}(?!\d)|(?<!\d)[48]00-\d{4}-\d{3}(?!\d)", _phone),
+    (
+        "phone",
+        rf"(?<!\d)[48]00[-\s]?\d{{3}}[-\s]?\d{{4}}{_NO_MEASURE}|(?<!\d)[48]00-\d{{4}}-\d{{3}}(?!\d)",
+        _phone,
+    ),
     (
         "phone",
         r"((?:(?:电话|热线|拨打|拨|报警|急救|火警|呼叫|客服|总机|传真)(?!费)[^\d，。！？；]{0,4})|打给?)("

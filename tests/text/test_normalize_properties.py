@@ -192,6 +192,8 @@ def test_a_number_in_english_keeps_its_value(sign: str, whole: int, fraction: st
 
 @more
 @given(signs, wholes, fractions, st.sampled_from(["%", "℃", "kg", "元", "km/h", "个百分点"]))
+@example("", 4_000_000_000, "", "%")
+@example("", 8_001_234_567, ".5", "km/h")
 def test_a_measure_keeps_sign_and_digits(sign: str, whole: int, fraction: str, unit: str) -> None:
     text = normalise(f"变化为{sign}{whole}{fraction}{unit}。")
     number = numbers_zh.counted(f"{whole}{fraction}")
