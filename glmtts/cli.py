@@ -474,6 +474,7 @@ _stage("vocoder", "Mel to samples: spectral losses, then a multi-resolution disc
 _stage("voice", "One speaker: adapters on language model and flow, from minutes of recordings.")
 _stage("grpo", "Let rewards shape the language model: group-relative policy optimisation.")
 _stage("style-judge", "A small judge of styles, to reward or to examine control tags with.")
+_stage("laugh-judge", "A small judge of laughs in speech tokens, to choose and to reward with.")
 
 
 OUT = click.option("-o", "--out", type=PATH, required=True, help="Folder of the run.")

@@ -21,6 +21,7 @@ STAGES = {
     "grpo": "glmtts.train.grpo",
     "voice": "glmtts.train.voice",
     "style-judge": "glmtts.train.style_judge",
+    "laugh-judge": "glmtts.train.laugh_judge",
 }
 """The script of each stage of `glmtts train`."""
 
@@ -242,6 +243,13 @@ def style_judge_sound() -> Any:
     )  # fmt: skip
 
 
+def laugh_judge_nano() -> Any:
+    """The judge that tells laughs from pauses in speech tokens, for candidates and for GRPO."""
+    from glmtts.train.laugh_judge import Config
+
+    return Config("data/laughs")
+
+
 def voice_tiny() -> Any:
     """Ten steps of each component, without a judge."""
     from glmtts.train.voice import Config
@@ -263,6 +271,7 @@ RECIPES: dict[str, dict[str, Callable[[], Any]]] = {
     "grpo": {"nano": grpo_nano, "clear": grpo_clear, "styles": grpo_styles, "tiny": grpo_tiny},
     "voice": {"tiny": voice_tiny},
     "style-judge": {"tokens": style_judge_tokens, "sound": style_judge_sound},
+    "laugh-judge": {"nano": laugh_judge_nano},
 }
 
 

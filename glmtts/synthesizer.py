@@ -25,6 +25,7 @@ from glmtts.cloning import SPEECH_DBFS, VoiceEncoder
 from glmtts.config import from_dict
 from glmtts.errors import BadInput, BadText, CheckpointError, SpeechError
 from glmtts.flow import FlowOptions, TokenToMel
+from glmtts.laugh_net import LaughNet
 from glmtts.lm import Finish, TextToSpeechTokens, while_wanted
 from glmtts.nn import dit
 from glmtts.nn.int8 import exact_kernels
@@ -325,9 +326,11 @@ class Synthesizer:
         proofreader, heads = None, paths["speech_tokenizer"] / "heads"
         if heads.is_dir():
             styles = paths["speech_tokenizer"] / "styles"
+            laughs = paths["speech_tokenizer"] / "laughs"
             proofreader = Proofreader(
                 speech_tokenizer, checkpoint.load(TokenizerHeads, heads, device=where),
                 checkpoint.load(StyleNet, styles).eval() if styles.is_dir() else None,
+                checkpoint.load(LaughNet, laughs).eval() if laughs.is_dir() else None,
             )  # fmt: skip
         lm = checkpoint.load(
             TextToSpeechTokens, paths["lm"], device=where,

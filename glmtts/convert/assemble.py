@@ -119,9 +119,9 @@ def assemble(
     if heads.is_dir():  # they align new speech to its phonemes, should the model be trained further
         kept = checkpoint.load(TokenizerHeads, heads)
         checkpoint.save(kept, out / "speech_tokenizer" / "heads", torch.int8)
-    styles = parts["speech_tokenizer"] / "styles"
-    if styles.is_dir():  # tells whether a candidate is said in the style that was asked for
-        shutil.copytree(styles, out / "speech_tokenizer" / "styles", dirs_exist_ok=True)
+    for judge in ("styles", "laughs"):  # tell whether a candidate is said as it was asked for
+        if (folder := parts["speech_tokenizer"] / judge).is_dir():
+            shutil.copytree(folder, out / "speech_tokenizer" / judge, dirs_exist_ok=True)
     if (parts["flow"] / PLAIN).is_dir():
         _take_plain(parts["flow"], out / "flow")
     shutil.copytree(parts["text_tokenizer"], out / "text_tokenizer", dirs_exist_ok=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from glmtts.data.shards import Clip, Corpus, dequantise_mel, read_clips
 from glmtts.errors import BadInput, BadText
 from glmtts.synthesizer import Reading, Synthesizer
+from glmtts.text.frontend import Sentence
 from glmtts.text.readings import is_mandarin
 from glmtts.text.styles import STYLES, laugh_places, style_of
 from glmtts.voice import Prompt, Turn, Voice
@@ -127,7 +128,7 @@ class Cases:
             found = [(line.text, Reading(ids, phonemes, laugh_places(units)), style_of(units))]
         else:
             found: list[tuple[str, Reading, str | None]] = []
-            for sentence in self.synthesizer.frontend(line.text):
+            for sentence in self._sentences(line.text):
                 if line.style in STYLES and not sentence.style:
                     sentence = replace(sentence, style=line.style)
                 try:
@@ -150,6 +151,13 @@ class Cases:
             text, language, tuple(reading.ids), tuple(reading.phonemes), voice, heard, style,
             reading.laughs,
         )  # fmt: skip
+
+    def _sentences(self, text: str) -> Sequence[Sentence]:
+        """The sentences of a text; none where nothing in it can be spoken."""
+        try:
+            return self.synthesizer.frontend(text)
+        except BadText:
+            return []
 
     def _voice(self, line: Line, language: str, rng: np.random.Generator) -> Voice:
         if line.voice:

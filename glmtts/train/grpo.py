@@ -54,7 +54,7 @@ class Config:
     rewards: tuple[str, ...] = ("reading@1",)
     """NAME@WEIGHT, or NAME@WEIGHT:SPREAD with the deviation below which the answers to a text count
     as equal (0.01; rewards that are mostly 0 or 1, such as emotion, want 0.05 or more). On tokens:
-    reading, phonemes, ended, longer; all others are judges of sound, see docs/grpo.md."""
+    reading, phonemes, laughs, ended, longer; all others are judges of sound, see docs/grpo.md."""
     token_credit: float = 0.0
     """Weight of credit for single tokens, added to the advantage of their answer; for rewards that
     know which tokens were wrong (reading, cer)."""

@@ -94,7 +94,11 @@ UNASKED = Score(1.0, detail={"asked": False})
 
 def asked(name: str, case: Case) -> bool:
     """Whether a reward can judge answers to a case: a laugh is no word, and alone no manner."""
-    return not ((name in WORDS and case.laughs) or (name == "emotion" and case.style == LAUGHTER))
+    return not (
+        (name in WORDS and case.laughs)
+        or (name == "emotion" and case.style == LAUGHTER)
+        or (name == "laughs" and not case.laughs)
+    )
 
 
 class Reading:
@@ -133,6 +137,19 @@ class PhonemeError:
         _require(meant)
         heard = self._proofreader.heard(answer.tokens) if answer.tokens else []
         return distance(meant, heard) / len(meant)
+
+
+class Laughs:
+    """How much of the laughs that a text asks for is heard in the tokens, 0 to 1."""
+
+    def __init__(self, proofreader: Proofreader) -> None:
+        """Hear with the net of this proofreader; without one, the time that a laugh takes."""
+        self._proofreader = proofreader
+
+    def __call__(self, answer: Answer) -> Score:
+        """Judge one answer; it is asked for texts with laughs alone (`asked`)."""
+        case = answer.case
+        return Score(self._proofreader.laughed(answer.tokens, case.phonemes, case.laughs))
 
 
 def ended(answer: Answer) -> Score:
@@ -187,6 +204,7 @@ def token_rewards(proofreader: Proofreader | None) -> dict[str, TokenReward]:
     known: dict[str, TokenReward] = {"ended": ended, "longer": longer}
     if proofreader is not None:
         known |= {"reading": Reading(proofreader), "phonemes": PhonemeError(proofreader)}
+        known["laughs"] = Laughs(proofreader)
     return known
 
 
@@ -374,7 +392,7 @@ def judge_named(asked: str, workers: Workers = Workers()) -> Judge:
     try:
         wanted = WantedReward(asked)
     except BadInput as error:
-        raise BadInput(f"{error} On tokens: reading, phonemes, ended, longer.") from error
+        raise BadInput(f"{error} On tokens: reading, phonemes, laughs, ended, longer.") from error
     if workers.actors:
         return RayPool(
             wanted, workers.actors, address=workers.address or None, gpus=workers.gpus,
