@@ -103,7 +103,9 @@ class Proofreader:
     def laughed(
         self, tokens: Sequence[int], phonemes: Sequence[str], laughs: Sequence[int]
     ) -> float:
-        """How much of the laughs of a text is heard where they should be: 0 none, 1 all.
+        """How much of the laughs of a text is heard where the text leaves room for them, 0 to 1.
+
+        A laugh in a wrong place takes words with it, which `misread` tells.
 
         Args:
             tokens: (S,) speech tokens.

@@ -62,10 +62,16 @@ for split in train valid_text valid_speaker; do
     --tokenizer "$NANO/speech_tokenizer" --speaker "$NANO/speaker"
 done
 
-# 4. The flow learns what laughs sound like: without it they come out in the pitch of speech.
+# 4. A small net learns to tell laughs from pauses, for the choice among candidates and for GRPO.
+[ -d "$NANO/speech_tokenizer/laughs" ] || {
+  glmtts train laugh-judge --recipe nano --data "$DATA" --out "$RUNS/judge"
+  cp -r "$RUNS/judge/judge" "$NANO/speech_tokenizer/laughs"
+}
+
+# 5. The flow learns what laughs sound like: without it they come out in the pitch of speech.
 glmtts train flow --recipe laughs --out "$RUNS/flow"
 
-# 5. The language model learns where they stand, together with the styles of runs/styles.sh if any.
+# 6. The language model learns where they stand, together with the styles of runs/styles.sh if any.
 LM_DATA="$DATA/tokens/train,data/nano/tokens/train"
 [ ! -d data/styles/tokens/train ] || LM_DATA="$LM_DATA,data/styles/tokens/train"
 glmtts train lm --recipe styles --data "$LM_DATA" --valid "$DATA/tokens/valid_text" \

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glmtts.proofreader import UNLIKE, USUAL, Proofreader
+from glmtts.proofreader import NO_LAUGH, UNLIKE, USUAL, WHOLE_LAUGH, Proofreader
 from glmtts.speech_tokenizer import (
     SpeechTokenizer,
     SpeechTokenizerConfig,
@@ -143,6 +143,36 @@ def test_a_laugh_is_no_misreading_but_where_one_is_missing_there_is(
     )
     wrong = [*spoken("ni3"), *laugh, *spoken("hao4")]
     assert proofreader.misread(wrong, PHONEMES, [place]) > 1.0
+
+
+class Nine:
+    """Hears a laugh wherever code 9 stands, as `LaughNet` would."""
+
+    def chances(self, codes: Tensor) -> Tensor:
+        return (codes.argmax(-1) == 9).float()
+
+
+def test_a_pause_is_no_laugh_where_a_net_tells_them_apart(
+    proofreader: Proofreader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = len(pinyin_to_tokens("ni3"))
+
+    def said(*between: int) -> list[int]:
+        return [*spoken("ni3"), *between, *spoken("hao3")]
+
+    laugh, half, pause = (said(*[9] * n, *[1] * (30 - n)) for n in (30, 14, 0))
+    for tokens in (laugh, half, pause):
+        assert proofreader.laughed(tokens, PHONEMES, [place]) == 1.0  # their length is all there is
+    monkeypatch.setattr(proofreader, "_laughs", Nine())
+    heard = [proofreader.laughed(tokens, PHONEMES, [place]) for tokens in (laugh, half, pause)]
+    assert heard == [1.0, pytest.approx(14 / WHOLE_LAUGH), 0.0]
+    costs = [proofreader.misread(tokens, PHONEMES, [place]) for tokens in (laugh, half, pause)]
+    assert costs[0] < 0.1
+    assert costs[1] - costs[0] == pytest.approx(NO_LAUGH / 2, abs=0.05)
+    assert costs[2] - costs[0] == pytest.approx(NO_LAUGH, abs=0.05)
+    assert proofreader.laughed([], PHONEMES, [place]) == 0.0
+    assert proofreader.laughed([9], PHONEMES, [place]) == 0.0  # too short for the words
+    assert proofreader.laughed(pause, PHONEMES, []) == 1.0
 
 
 def test_beginnings_may_laugh_where_the_sentence_does(proofreader: Proofreader) -> None:

@@ -88,17 +88,19 @@ TokenReward = Callable[[Answer], Score]
 
 WORDS = frozenset({"phonemes", "per", "cer", "token-cer", "likelihood"})
 """Rewards that take a laugh for words: they would pay for leaving it out."""
+MANNER_IDS = 10
+"""Text ids from which on speech has a manner that can be told: a word is too short."""
 UNASKED = Score(1.0, detail={"asked": False})
 """What a reward that is not asked says of every answer, so that none is better."""
 
 
 def asked(name: str, case: Case) -> bool:
-    """Whether a reward can judge answers to a case: a laugh is no word, and alone no manner."""
-    return not (
-        (name in WORDS and case.laughs)
-        or (name == "emotion" and case.style == LAUGHTER)
-        or (name == "laughs" and not case.laughs)
-    )
+    """Whether a reward can judge answers to a case: a laugh is no word, a word has no manner."""
+    if name == "emotion":
+        return case.style != LAUGHTER and len(case.text_ids) >= MANNER_IDS
+    if name == "laughs":
+        return bool(case.laughs)
+    return not (name in WORDS and case.laughs)
 
 
 class Reading:

@@ -42,6 +42,15 @@ def test_lines_of_a_text_file_in_voices_of_their_language(synthesizer: Synthesiz
     assert all(len(set(texts[i : i + 3])) == 3 for i in range(0, 30, 3))  # each line once an epoch
 
 
+def test_lines_that_cannot_be_spoken_give_way_to_others(synthesizer: Synthesizer, tmp_path: Path):
+    path = tmp_path / "texts.txt"
+    path.write_text("[laughter]\n!!!\n你好。\n")
+    assert {case.text for case in map(Cases(str(path), synthesizer).at, range(6))} == {"你好。"}
+    path.write_text("[laughter]\n!!!\n")
+    with pytest.raises(BadInput, match="None of the 2 texts"):
+        Cases(str(path), synthesizer).at(0)
+
+
 def test_json_lines_name_voice_and_style(synthesizer: Synthesizer, tmp_path: Path):
     path = tmp_path / "texts.jsonl"
     records = [

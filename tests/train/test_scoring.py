@@ -12,8 +12,10 @@ from glmtts.proofreader import Proofreader
 from glmtts.rewards.base import Failed, Sample, Score, Verdict
 from glmtts.train.cases import Case
 from glmtts.train.scoring import (
+    MANNER_IDS,
     UNASKED,
     Answer,
+    Laughs,
     PhonemeError,
     Reading,
     Renderer,
@@ -68,6 +70,24 @@ def test_what_takes_a_laugh_for_words_is_not_asked_of_one(proofreader: Proofread
     assert found[1] == {"phonemes": UNASKED, "emotion": UNASKED}
     heard = Scorer({}, {"per": Deaf()}, Renders())
     assert [v["per"].value for v in heard([plain, laughed])] == [0.2, 1.0]  # type: ignore[union-attr]
+
+
+def test_laughs_are_paid_for_where_one_is_asked_for(proofreader: Proofreader):
+    place = PHONEMES.index(PHONEMES[2])
+    laughing = replace(CASE, laughs=(place,))
+    laughed, plain = ((*spoken("ni3"), *[9] * n, *spoken("hao3")) for n in (30, 0))
+    score = Scorer({"laughs": Laughs(proofreader)})
+    asked = [Answer(laughing, laughed, "stop"), Answer(laughing, plain, "stop")]
+    assert [found["laughs"].value for found in score(asked)] == [1.0, 0.0]  # type: ignore[union-attr]
+    assert score([Answer(CASE, laughed, "stop")]) == [{"laughs": UNASKED}]
+
+
+def test_a_word_alone_is_not_asked_for_a_manner(proofreader: Proofreader):
+    score = Scorer({"emotion": Style(proofreader)})
+    assert score([answer("ni3", "hao3")]) == [{"emotion": UNASKED}]
+    sentence = replace(CASE, text_ids=tuple(range(MANNER_IDS)))
+    (found,) = score([Answer(sentence, tuple(spoken("ni3", "hao3")), "stop")])
+    assert found["emotion"] != UNASKED
 
 
 class Deaf:
