@@ -55,7 +55,7 @@ Rows = dict[str, dict[str, list[float]]]
 OUT = Path("runs/claims")
 AUDIO, VALID = "data/nano/audio/train", "data/nano/audio/valid_text"
 LAUGHS = "data/laughs/audio/train"
-TOKENS, HELD = "data/nano4/train", "data/nano4/valid_text"
+TOKENS, HELD = "data/nano/tokens/train", "data/nano/tokens/valid_text"
 
 TOKENIZERS = {
     "as nano": [],

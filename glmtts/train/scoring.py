@@ -302,25 +302,29 @@ class Scorer:
         return verdicts
 
     def _listen(self, answers: Sequence[Answer], verdicts: list[dict[str, Verdict]]) -> None:
-        """Let the judges hear those answers that have a sound."""
+        """Let the judges hear those answers they are asked of; no other is made a sound of."""
         assert self.render is not None, "judges of sound need a renderer"
-        heard: list[int] = []
-        samples: list[Sample] = []
+        samples: dict[int, Sample] = {}
         for row, answer in enumerate(answers):
+            unasked = [name for name in self.on_sound if not asked(name, answer.case)]
+            verdicts[row].update(dict.fromkeys(unasked, UNASKED))
+            if len(unasked) == len(self.on_sound):
+                continue
             try:
                 sound = self.render(answer)
             except (RuntimeError, ValueError) as error:
-                for name in self.on_sound:
+                for name in self.on_sound.keys() - unasked:
                     verdicts[row][name] = Failed(f"no sound: {error}")
                 continue
             case = answer.case
-            samples.append(
-                Sample(sound, case.text, case.language, self.render.prompt(case.voice), case.style)
+            samples[row] = Sample(
+                sound, case.text, case.language, self.render.prompt(case.voice), case.style
             )
-            heard.append(row)
         for name, judge in self.on_sound.items():
-            for row, verdict in zip(heard, judge(samples), strict=True):
-                verdicts[row][name] = verdict if asked(name, answers[row].case) else UNASKED
+            rows = [row for row in samples if name not in verdicts[row]]
+            heard = judge([samples[row] for row in rows]) if rows else []
+            for row, verdict in zip(rows, heard, strict=True):
+                verdicts[row][name] = verdict
 
 
 def _attempt(reward: TokenReward, answer: Answer) -> Verdict:

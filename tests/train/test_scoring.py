@@ -68,8 +68,13 @@ def test_what_takes_a_laugh_for_words_is_not_asked_of_one(proofreader: Proofread
     assert isinstance(found[0]["phonemes"], Score)
     assert found[0]["phonemes"].value < 0.5
     assert found[1] == {"phonemes": UNASKED, "emotion": UNASKED}
-    heard = Scorer({}, {"per": Deaf()}, Renders())
+    render = Renders()
+    heard = Scorer({}, {"per": Deaf()}, render)
     assert [v["per"].value for v in heard([plain, laughed])] == [0.2, 1.0]  # type: ignore[union-attr]
+    assert render.rendered == [plain]  # no sound is made for nobody
+    both = Scorer({}, {"per": Deaf(), "mos": Deaf()}, render)
+    assert [v["mos"].value for v in both([plain, laughed])] == [0.2, 0.2]  # type: ignore[union-attr]
+    assert both([laughed])[0]["per"] == UNASKED
 
 
 def test_laughs_are_paid_for_where_one_is_asked_for(proofreader: Proofreader):
@@ -104,8 +109,10 @@ class Renders(Renderer):
 
     def __init__(self) -> None:
         """Without a model."""
+        self.rendered: list[Answer] = []
 
     def __call__(self, answer: Answer) -> Audio:
+        self.rendered.append(answer)
         return Audio(torch.zeros(2400), 24_000)
 
     def prompt(self, voice: Voice) -> Audio:
