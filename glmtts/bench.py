@@ -21,15 +21,17 @@ import torch
 
 from glmtts import baseline, checkpoint, hub
 from glmtts.audio import Audio
+from glmtts.devices import resolve_device, resolve_dtype
 from glmtts.doctor import peak_memory_mb
 from glmtts.engine import Engine
 from glmtts.errors import BadInput
 from glmtts.flow import FlowConfig, FlowOptions, TokenToMel
 from glmtts.lm import LMConfig, TextToSpeechTokens
+from glmtts.model_folder import read_manifest
 from glmtts.nn.packed import quick_dtype
 from glmtts.sampling import Sampling
 from glmtts.speech_tokenizer import SpeechTokenizer, SpeechTokenizerConfig
-from glmtts.synthesizer import Pace, Synthesizer, read_manifest, resolve_device, resolve_dtype
+from glmtts.synthesizer import Pace, Synthesizer
 from glmtts.vocoder import Vocoder, VocoderConfig
 from glmtts.voice import Prompt, Voice
 

@@ -4,7 +4,6 @@ text -> sentences -> text ids -> speech tokens -> mel frames -> samples
 text/frontend    text/tokenizer   lm.py        flow.py      vocoder.py
 """
 
-import json
 import logging
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -20,15 +19,15 @@ from torch.nn import functional
 
 from glmtts import checkpoint, hub
 from glmtts.ahead import Ahead
-from glmtts.audio import Audio, AudioSpec
-from glmtts.cloning import SPEECH_DBFS, VoiceEncoder
-from glmtts.config import from_dict
-from glmtts.errors import BadInput, BadText, CheckpointError, SpeechError
+from glmtts.audio import Audio
+from glmtts.cloning import VoiceEncoder
+from glmtts.devices import resolve_device, resolve_dtype
+from glmtts.errors import BadInput, BadText, SpeechError
 from glmtts.flow import FlowOptions, TokenToMel
 from glmtts.laugh_net import LaughNet
 from glmtts.lm import Finish, TextToSpeechTokens, while_wanted
+from glmtts.model_folder import Manifest, read_manifest
 from glmtts.nn import dit
-from glmtts.nn.int8 import exact_kernels
 from glmtts.nn.packed import quick_dtype
 from glmtts.nn.threads import at_most
 from glmtts.proofreader import Proofreader
@@ -37,15 +36,14 @@ from glmtts.speaker import SpeakerEncoder
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
 from glmtts.steering import Judge, Marks
 from glmtts.style_net import StyleNet
-from glmtts.text.frontend import Frontend, Sentence, encode
+from glmtts.text.frontend import Frontend, Sentence
 from glmtts.text.hybrid import Policy
 from glmtts.text.lexicon import Lexicon
-from glmtts.text.normalize import normalise
 from glmtts.text.pieces import whole_sentences
 from glmtts.text.readings import is_mandarin
-from glmtts.text.styles import LAUGHTER, NEUTRAL, STYLES, laugh_places, laughs, style_class
+from glmtts.text.styles import LAUGHTER, NEUTRAL, STYLES, laughs, style_class
 from glmtts.text.tokenizer import TextTokenizer
-from glmtts.text.written import as_written
+from glmtts.text_reader import Reading, TextReader
 from glmtts.vocoder import Vocoder
 from glmtts.voice import Prompt, Voice
 from glmtts.voices import VoiceLibrary, default_folder
@@ -54,7 +52,6 @@ from glmtts.wardrobe import Wardrobe
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
 PARTS = ("text_tokenizer", "lm", "flow", "vocoder", "speech_tokenizer", "speaker")
 
 
@@ -143,60 +140,6 @@ class SpeakOptions:
             raise BadInput(f"No style {self.style!r}. Known: {', '.join((*STYLES, NEUTRAL))}.")
         if not 0.25 <= self.speed <= 4.0:
             raise BadInput(f"Speed {self.speed} is not possible. Expected 0.25 to 4 (1 = normal).")
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """`glmtts.json`: what a model folder is.
-
-    Attributes:
-        format: Version of this layout.
-        name: Name of the model.
-        license: SPDX name of the weights' licence.
-        audio: Rates and mel settings every component shares.
-        phonemes: Sentences are given to the language model as phonemes, else as text.
-        history_tokens: Speech tokens of voice and past sentences the language model is reminded of;
-            0 = of the voice only (official 750).
-        prompt_tokens: A voice's clip of more speech tokens is kept from the language model, which
-            never learnt to go on from one so long; speaker vector and flow still carry the voice.
-        foreign_prompts: Whether the language model hears a voice's clip when it is in another
-            language than the sentence. A model that never learnt that speaks better without.
-        tagged_prompts: Whether it hears one before a sentence with a style or a laugh. A model that
-            has heard few of them goes on as the clip does, whatever the tag says.
-        sentence_length: Longest sentence spoken at once, in Hanzi (a Latin letter counts 0.3).
-        top_p: Nucleus of the language model unless asked otherwise (official 0.8).
-        candidates: Utterances drawn for each sentence, the best-read one is spoken.
-        styled_candidates: The same for a sentence in a style, where the best must also be said so;
-            0: no other number.
-        ahead: How many text ids beyond the present one the language model's aligned head may look
-            unless asked otherwise; 0: anywhere.
-        flow_steps: Euler steps of the flow unless asked otherwise.
-        flow_guidance: Its guidance unless asked otherwise.
-        voice_dbfs: Loudness that the speech in a voice's clip is brought to; None = as recorded
-            (official).
-        default_voices: Voice for each language when none is asked for.
-        trained_by: Which recipe made it.
-    """
-
-    format: int
-    name: str
-    license: str
-    audio: AudioSpec
-    phonemes: bool = True
-    history_tokens: int = 750
-    prompt_tokens: int = 750
-    foreign_prompts: bool = True
-    tagged_prompts: bool = True
-    sentence_length: int = 60
-    top_p: float = 0.8
-    candidates: int = 1
-    styled_candidates: int = 0
-    ahead: int = 0
-    flow_steps: int = 10
-    flow_guidance: float = 0.7
-    voice_dbfs: float | None = SPEECH_DBFS
-    default_voices: tuple[str, ...] = ()
-    trained_by: str = ""
 
 
 class Tokens(Iterator[int], Protocol):
@@ -760,84 +703,6 @@ class Piece:
     block: Block
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What is said: the text ids (T,) for the language model, and the phonemes meant.
-
-    `laughs` tells for each laugh how many phonemes stand before it, `style` how it is said.
-    """
-
-    ids: list[int]
-    phonemes: list[str]
-    laughs: tuple[int, ...] = ()
-    style: str | None = None
-
-
-@dataclass(frozen=True)
-class TextReader:
-    """Sentences to text ids.
-
-    Attributes:
-        tokenizer: Of the model.
-        phonemes: The model learnt units, mostly as phonemes; else text as the official model.
-        policy: Which units are phonemes; None: all or none of them, as the model learnt.
-        styles: Tags that the model obeys; others are left out.
-    """
-
-    tokenizer: TextTokenizer
-    phonemes: bool
-    policy: Policy | None = None
-    styles: Sequence[str] = ()
-
-    def read(self, sentence: Sentence) -> Reading:
-        """Read one sentence.
-
-        Raises:
-            BadText: nothing in it can be spoken.
-        """
-        if self.phonemes and not sentence.said:
-            raise BadText(f"Nothing in the text can be spoken: {sentence.text[:40]!r}.")
-        if unknown := sentence.tags.difference(self.styles):
-            log.warning("This model does not know [%s]; it is left out.", "], [".join(unknown))
-            sentence = sentence.without(unknown)
-        policy = self.policy or ("all" if self.phonemes else "off")
-        ids = encode(sentence, self.tokenizer, policy, written=not self.phonemes)
-        if not self.phonemes:
-            return Reading(ids, [])
-        places = laugh_places(sentence.units)
-        return Reading(ids, sentence.phonemes, places, sentence.style)
-
-    def __call__(self, text: str) -> Reading:
-        """Read a text of any length at once.
-
-        Raises:
-            BadText: nothing in the text can be spoken.
-        """
-        read = [self.read(sentence) for sentence in Frontend()(text) if sentence.text]
-        return Reading(
-            [i for reading in read for i in reading.ids],
-            [phoneme for reading in read for phoneme in reading.phonemes],
-        )
-
-    def ids(self, text: str) -> list[int]:
-        """(T,) text ids alone.
-
-        Raises:
-            BadText: nothing in the text can be spoken.
-        """
-        return self(text).ids
-
-    def transcript(self, text: str) -> list[int]:
-        """(T,) text ids of what a voice's clip says; as text it ends with a space (spec §2.1).
-
-        Raises:
-            BadText: nothing in the text can be spoken.
-        """
-        if self.phonemes:
-            return self(text).ids
-        return self.tokenizer.encode(as_written(normalise(text)) + " ")
-
-
 class FinishedTokens(Iterator[int]):
     """A whole sentence of speech tokens, and how it ended."""
 
@@ -860,58 +725,3 @@ def stretched(mel: Tensor, speed: float) -> Tensor:
         return mel
     frames = max(1, round(len(mel) / speed))
     return functional.interpolate(mel.T[None], size=frames, mode="linear", align_corners=False)[0].T
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read `folder/glmtts.json`.
-
-    Raises:
-        CheckpointError: it is missing, not JSON, of another format, or has unknown settings.
-    """
-    path = folder / hub.MODEL_FILE
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"Cannot read {path} ({error}).") from error
-    if data.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: format {data.get('format')} is not known; this version reads {FORMAT}. "
-            "Update the package."
-        )
-    return from_dict(Manifest, data, str(path))
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a GPU if there is one.
-
-    Raises:
-        BadInput: it is not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise BadInput(f"Device {name!r} cannot be used ({error}). Try cpu or auto.") from error
-    return device
-
-
-def resolve_dtype(name: str, device: str) -> torch.dtype:
-    """The type of the language model's weights; for "auto" see `Synthesizer.load`.
-
-    Raises:
-        BadInput: there is no such type.
-    """
-    if name == "auto":
-        if resolve_device(device).type == "cuda":
-            return torch.bfloat16
-        on_cpu = resolve_device(device).type == "cpu"
-        return torch.int8 if on_cpu and exact_kernels() else torch.float32
-    known = {
-        "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
-        "int8": torch.int8,
-    }  # fmt: skip
-    if name not in known:
-        raise BadInput(f"Unknown dtype {name!r}. Known: auto, {', '.join(known)}.")
-    return known[name]

@@ -26,7 +26,8 @@ from glmtts.convert.ckpt_files import open_shards, pickled, write_component, yam
 from glmtts.convert.glm_tts import Options, convert
 from glmtts.errors import BadInput, CheckpointError
 from glmtts.lm import TextToSpeechTokens
-from glmtts.synthesizer import Synthesizer, read_manifest
+from glmtts.model_folder import read_manifest
+from glmtts.synthesizer import Synthesizer
 from glmtts.voice import Prompt, Turn
 from tests import official
 from tests.conftest import Run

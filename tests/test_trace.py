@@ -11,7 +11,8 @@ from glmtts.audio import Audio
 from glmtts.errors import BadAudio, BadInput, BadText, CheckpointError, UnknownVoice
 from glmtts.flow import FlowOptions
 from glmtts.sampling import Sampling
-from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer, TextReader, stretched
+from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer, stretched
+from glmtts.text_reader import TextReader
 from glmtts.voice import Prompt, Turn
 from tests import tiny
 

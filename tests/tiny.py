@@ -10,6 +10,7 @@ from glmtts.audio import Audio, AudioSpec
 from glmtts.config import to_dict
 from glmtts.flow import FlowConfig, TokenToMel
 from glmtts.lm import LMConfig, TextToSpeechTokens
+from glmtts.model_folder import FORMAT, Manifest
 from glmtts.nn.dit import DiTConfig
 from glmtts.proofreader import Proofreader
 from glmtts.speaker import SpeakerConfig, SpeakerEncoder
@@ -19,7 +20,7 @@ from glmtts.speech_tokenizer import (
     TokenizerHeads,
     TokenizerHeadsConfig,
 )
-from glmtts.synthesizer import FORMAT, Manifest, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from glmtts.text.phonemes import CTC_CLASS
 from glmtts.text.tokenizer import TextTokenizer, build_nano_tokenizer
 from glmtts.train.lm import with_ids

@@ -21,9 +21,10 @@ from glmtts.errors import BadInput
 from glmtts.flow import TokenToMel
 from glmtts.hub import MODEL_FILE
 from glmtts.lm import TextToSpeechTokens
+from glmtts.model_folder import FORMAT, Manifest
 from glmtts.speaker import SpeakerEncoder
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
-from glmtts.synthesizer import FORMAT, Manifest, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from glmtts.vocoder import Vocoder
 
 COMPONENTS: dict[str, tuple[type[Any], torch.dtype]] = {

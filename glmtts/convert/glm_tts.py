@@ -46,8 +46,8 @@ from glmtts.errors import BadInput, CheckpointError
 from glmtts.flow import FlowConfig, TokenToMel
 from glmtts.hub import MODEL_FILE, read_receipt
 from glmtts.lm import TextToSpeechTokens
+from glmtts.model_folder import FORMAT, Manifest
 from glmtts.speech_tokenizer import SpeechTokenizer
-from glmtts.synthesizer import FORMAT, Manifest
 from glmtts.text import bpe_ranks
 from glmtts.text.tokenizer import BOA, EOA, PAD, SpecialTokens, TextTokenizer
 from glmtts.vocoder import Vocoder

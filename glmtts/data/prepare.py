@@ -31,8 +31,8 @@ from glmtts.data.report import Report, summary, write_report
 from glmtts.data.selection import Selection, SelectSettings, select, write_selection
 from glmtts.data.voice_shards import encode
 from glmtts.errors import BadInput
+from glmtts.model_folder import read_manifest
 from glmtts.recognizer import missing
-from glmtts.synthesizer import read_manifest
 
 SETTINGS = "prepare.json"
 LONGEST = 40.0

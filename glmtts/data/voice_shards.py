@@ -22,10 +22,10 @@ from glmtts.data.ear import Ear
 from glmtts.data.files import read_json, write_json
 from glmtts.data.manifest import Utterance, held_out_text
 from glmtts.data.shards import Clip, quantise_mel, write_shard
+from glmtts.model_folder import read_manifest
 from glmtts.nn.threads import at_most
 from glmtts.speaker import SpeakerEncoder
 from glmtts.speech_tokenizer import SpeechTokenizer
-from glmtts.synthesizer import read_manifest
 
 STAMP = "shards.json"
 CLIPS_PER_SHARD = 200

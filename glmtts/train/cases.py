@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from glmtts.data.shards import Clip, Corpus, dequantise_mel, read_clips
 from glmtts.errors import BadInput, BadText
-from glmtts.synthesizer import Reading, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from glmtts.text.frontend import Sentence
 from glmtts.text.readings import is_mandarin
 from glmtts.text.styles import STYLES, laugh_places, style_of
+from glmtts.text_reader import Reading
 from glmtts.voice import Prompt, Turn, Voice
 
 

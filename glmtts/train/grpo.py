@@ -21,8 +21,9 @@ from torch.nn.utils import clip_grad_norm_
 from glmtts import checkpoint, hub
 from glmtts.judges.registry import make
 from glmtts.lm import LMConfig, Rollouts, TextToSpeechTokens
+from glmtts.model_folder import read_manifest
 from glmtts.sampling import Sampling
-from glmtts.synthesizer import Synthesizer, read_manifest
+from glmtts.synthesizer import Synthesizer
 from glmtts.train import policy, sharding
 from glmtts.train.cases import Case, Cases
 from glmtts.train.common import Run, adamw, require, set_lr, setup

@@ -20,7 +20,7 @@ from glmtts.data.lm_batches import LMBatches, TextMix
 from glmtts.data.shards import Corpus
 from glmtts.flow import FlowLosses, TokenToMel
 from glmtts.lm import TextToSpeechTokens
-from glmtts.synthesizer import read_manifest
+from glmtts.model_folder import read_manifest
 from glmtts.text.tokenizer import TextTokenizer
 from glmtts.train.common import Run, require, setup
 from glmtts.train.lora import (

@@ -9,8 +9,9 @@ import torch
 from glmtts.data.files import read_json
 from glmtts.data.shards import Clip, Corpus, dequantise_mel
 from glmtts.errors import BadInput
-from glmtts.synthesizer import TextReader, read_manifest
+from glmtts.model_folder import read_manifest
 from glmtts.text.tokenizer import TextTokenizer
+from glmtts.text_reader import TextReader
 from glmtts.voice import Prompt, Turn, Voice
 
 LONGEST, SHORTEST = 10.0, 3.0

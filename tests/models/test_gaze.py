@@ -15,7 +15,8 @@ from glmtts.nn.gaze import BACK, Gaze, look
 from glmtts.nn.rope import rotate
 from glmtts.sampling import Sampling
 from glmtts.steering import NEVER
-from glmtts.synthesizer import Synthesizer, TextReader
+from glmtts.synthesizer import Synthesizer
+from glmtts.text_reader import TextReader
 from glmtts.voice import Prompt
 from tests.models.test_lm_engine import JOBS, OTHER, VOICE, model
 

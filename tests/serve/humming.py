@@ -12,7 +12,8 @@ import torch
 from glmtts.audio import Audio, AudioSpec
 from glmtts.cloning import prepared
 from glmtts.errors import BadText
-from glmtts.synthesizer import Block, Manifest, Pace, Piece, SpeakOptions
+from glmtts.model_folder import Manifest
+from glmtts.synthesizer import Block, Pace, Piece, SpeakOptions
 from glmtts.text.frontend import Frontend
 from glmtts.text.pieces import whole_sentences
 from glmtts.voice import Prompt, Voice
