@@ -137,7 +137,7 @@ def stages(plan: Plan, part: str, *, plain: bool = False) -> Stages:
             checkpoint.load(TokenToMel, folder / "flow"),
             checkpoint.load(Vocoder, folder / "vocoder"),
             checkpoint.load(SpeechTokenizer, folder / "speech_tokenizer"),
-            FlowOptions(manifest.flow_steps, manifest.flow_guidance),
+            FlowOptions(manifest.flow_steps, manifest.flow_guidance, manifest.flow_temperature),
         )
     if plan.model is not None:
         loaded = Synthesizer.load(plan.model, device=plan.device, dtype=plan.dtype)

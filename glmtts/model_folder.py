@@ -42,6 +42,8 @@ class Manifest:
             unless asked otherwise; 0: anywhere.
         flow_steps: Euler steps of the flow unless asked otherwise.
         flow_guidance: Its guidance unless asked otherwise.
+        flow_temperature: Factor on the noise it starts from unless asked otherwise. In few steps
+            much of the noise is left in the mel: less of it is clearer speech.
         voice_dbfs: Loudness that the speech in a voice's clip is brought to; None = as recorded
             (official).
         default_voices: Voice for each language when none is asked for.
@@ -64,6 +66,7 @@ class Manifest:
     ahead: int = 0
     flow_steps: int = 10
     flow_guidance: float = 0.7
+    flow_temperature: float = 1.0
     voice_dbfs: float | None = SPEECH_DBFS
     default_voices: tuple[str, ...] = ()
     trained_by: str = ""

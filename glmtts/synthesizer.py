@@ -303,7 +303,8 @@ class Synthesizer:
     @property
     def flow_options(self) -> FlowOptions:
         """The flow's options that this model is tuned for; vary them with `dataclasses.replace`."""
-        return FlowOptions(self.manifest.flow_steps, self.manifest.flow_guidance)
+        m = self.manifest
+        return FlowOptions(m.flow_steps, m.flow_guidance, m.flow_temperature)
 
     def sampling(self, wanted: Sampling, style: str | None = None) -> Sampling:
         """`wanted` with what it leaves open as this model is tuned, for a sentence in a style."""

@@ -263,3 +263,16 @@ def test_a_sentence_in_a_style_is_drawn_more_often(synth: Synthesizer) -> None:
     assert speaker.sampling(Sampling(candidates=1), "sad").candidates == 1
     speaker.manifest = replace(synth.manifest, candidates=2)
     assert speaker.sampling(Sampling(), "sad").candidates == 2
+
+
+def test_the_flow_speaks_as_its_model_is_tuned(synth: Synthesizer) -> None:
+    m = synth.manifest
+    assert synth.flow_options == FlowOptions(m.flow_steps, m.flow_guidance, 1.0)
+    quiet = copy.copy(synth)
+    quiet.manifest = replace(m, flow_steps=2, flow_temperature=0.25)
+    assert quiet.flow_options == FlowOptions(2, m.flow_guidance, 0.25)
+    sampling = SpeakOptions(sampling=QUICK.sampling)
+    spoken = quiet.speak("你好世界。", options=sampling).samples
+    asked = synth.speak("你好世界。", options=replace(sampling, flow=quiet.flow_options)).samples
+    assert torch.equal(spoken, asked)
+    assert not torch.equal(spoken, synth.speak("你好世界。", options=sampling).samples)
