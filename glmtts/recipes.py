@@ -223,6 +223,22 @@ def grpo_styles() -> Any:
     )  # fmt: skip
 
 
+def grpo_manners() -> Any:
+    """Styles, laughs and clear sound at once: what each alone costs the others, this keeps.
+
+    Styled, laughing and plain texts together; `laughs` pays little, but sees that none is left out.
+    """
+    from glmtts.train.grpo import Config
+
+    texts = ("data/styles/tokens/train", "data/laughs/tokens/train", TOKENS_TRAIN)
+    return Config(
+        ",".join(texts), TOKENS_VALID, voices=TOKENS_TRAIN, out=Path("runs/manners"),
+        rewards=("emotion=tokens@1.2:0.05", "per@1.5:0.02", "reading@0.7:0.05", "laughs@1:0.05"),
+        voiceless=0.25, steps=80, updates=2, lr=4e-5, kl_weight=0.02, kl_every=1, clip_steps=200,
+        temperature_steps=250, valid_texts=16, save_every=20,
+    )  # fmt: skip
+
+
 def style_judge_tokens() -> Any:
     """The judge that GRPO pays with: hears tokens, of one half of the speakers."""
     from glmtts.train.style_judge import Config
@@ -268,7 +284,13 @@ RECIPES: dict[str, dict[str, Callable[[], Any]]] = {
     },
     "plain": {"nano": plain_nano},
     "vocoder": {"nano": vocoder_nano, "refined": vocoder_refined, "tiny": vocoder_tiny},
-    "grpo": {"nano": grpo_nano, "clear": grpo_clear, "styles": grpo_styles, "tiny": grpo_tiny},
+    "grpo": {
+        "nano": grpo_nano,
+        "clear": grpo_clear,
+        "styles": grpo_styles,
+        "manners": grpo_manners,
+        "tiny": grpo_tiny,
+    },
     "voice": {"tiny": voice_tiny},
     "style-judge": {"tokens": style_judge_tokens, "sound": style_judge_sound},
     "laugh-judge": {"nano": laugh_judge_nano},
