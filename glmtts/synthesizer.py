@@ -26,7 +26,7 @@ from glmtts.errors import BadInput, BadText, SpeechError
 from glmtts.flow import FlowOptions, TokenToMel
 from glmtts.laugh_net import LaughNet
 from glmtts.lm import Finish, TextToSpeechTokens, while_wanted
-from glmtts.model_folder import Manifest, read_manifest
+from glmtts.model_folder import SPEECH_OF_ID, Manifest, read_manifest
 from glmtts.nn import dit
 from glmtts.nn.packed import quick_dtype
 from glmtts.nn.threads import at_most
@@ -515,7 +515,9 @@ class Synthesizer:
                 count += 1
                 text_ids = reading.ids  #                                   sentence -> (T,)
                 prompt = prompt.before(len(text_ids), self.manifest.history_tokens)
-                heard = self.audible(prompt, voice, sentence.text, sentence.style)
+                heard = self.audible(
+                    prompt, voice, sentence.text, sentence.style, ids=len(text_ids)
+                )
                 tokens = self._tokens(reading, heard, options.sampling, pace, rng, wanted)
                 spoken: list[int] = []
                 with closing(tokens):
@@ -640,6 +642,7 @@ class Synthesizer:
         sentence: str,
         style: str | None = None,
         learnt: Sequence[str] | None = None,
+        ids: int = 0,
     ) -> Prompt:
         """The prompt the language model is given for a sentence.
 
@@ -649,15 +652,20 @@ class Synthesizer:
             sentence: What is said.
             style: How.
             learnt: Tags that the language model obeys; None: those of this model.
+            ids: How many text ids the sentence has.
         """
+        m = self.manifest
         foreign = voice.language in ("zh", "en")
         foreign = foreign and (voice.language == "zh") != is_mandarin(sentence)
         length = sum(len(turn.speech_tokens) for turn in prompt.turns[: prompt.own])
-        unfit = foreign and not self.manifest.foreign_prompts
-        if not self.manifest.tagged_prompts:
+        unfit = foreign and not m.foreign_prompts
+        if m.sequence_length:
+            heard = sum(len(turn.text_ids) + len(turn.speech_tokens) for turn in prompt.turns)
+            unfit = unfit or heard + ids * (1 + SPEECH_OF_ID) > m.sequence_length
+        if not m.tagged_prompts:
             learnt = self.lm.config.styles if learnt is None else learnt
             unfit = unfit or style in learnt or (LAUGHTER in learnt and bool(laughs(sentence)))
-        return Prompt() if unfit or length > self.manifest.prompt_tokens else prompt
+        return Prompt() if unfit or length > m.prompt_tokens else prompt
 
 
 Chunk = tuple[str, "list[tuple[Sentence, Reading | None]]"]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -148,6 +149,27 @@ def test_a_long_or_foreign_clip_is_kept_from_the_language_model(folder: Path) ->
     assert synth.audible(mei.prompt, mei, "hello") == Prompt()
     long = Prompt((Turn((1,), (1,) * 101),), own=1)
     assert synth.audible(long, mei, "你好") == Prompt()
+
+
+def test_a_clip_that_would_lead_a_long_sentence_too_far_is_kept_back(folder: Path) -> None:
+    synth = Synthesizer.load(folder, device="cpu", voices=folder / "stored")
+    mei, clip = synth.voice("mei"), Prompt((Turn((1,) * 10, (1,) * 40),), own=1)
+    assert synth.audible(clip, mei, "你好", ids=1_000) == clip  # this model knows no limit
+    synth.manifest = replace(synth.manifest, sequence_length=110)
+    assert synth.audible(clip, mei, "你好", ids=20) == clip  # 10 + 40 + 20 + 2 x 20
+    assert synth.audible(clip, mei, "你好", ids=21) == Prompt()
+    heard: list[Prompt] = []
+    generate = synth.lm.generate
+
+    def listening(text_ids: list[int], prompt: Prompt, *args: Any, **more: Any) -> Any:
+        heard.append(prompt)
+        return generate(text_ids, prompt, *args, **more)
+
+    synth.lm.generate = listening  # type: ignore[method-assign, assignment]
+    with_clip = replace(mei, prompt=clip)
+    for text in ("你好。", "你好你好你好你好你好世界世界世界世界世界。"):
+        synth.speak(text, with_clip, SpeakOptions(sampling=Sampling(retries=0, candidates=1)))
+    assert heard == [clip, Prompt()]
 
 
 def test_a_clip_may_be_kept_from_a_language_model_that_is_to_speak_in_a_style(folder: Path) -> None:

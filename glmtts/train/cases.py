@@ -145,7 +145,7 @@ class Cases:
         language = "zh" if is_mandarin(text) else "en"
         voice = self._voice(line, language, rng)
         learnt = self.reader.styles
-        heard = self.synthesizer.audible(voice.prompt, voice, text, style, learnt)
+        heard = self.synthesizer.audible(voice.prompt, voice, text, style, learnt, len(reading.ids))
         if rng.random() < self.voiceless:
             heard = Prompt()
         return Case(
