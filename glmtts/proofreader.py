@@ -74,7 +74,7 @@ class Proofreader:
 
         A laugh says no phonemes, but it takes its time. Where one should be, tokens that fit no
         word around it are its own and not read (as with the star of Pratap et al. 2022, "Star
-        temporal classification"); what is missing of it (`laughed`) costs `NO_LAUGH` and less.
+        temporal classification"); what is missing of it (`laughed`) costs up to `NO_LAUGH`.
         Of 40 made clips the median is 0.37 (0.29 with the laugh cut out, 1.20 if it is not told);
         with the laugh cut out 95 % read as clips that lack one.
 

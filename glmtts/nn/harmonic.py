@@ -14,6 +14,7 @@ homomorphic vocoder (Liu et al., Interspeech 2020); a backbone as in Vocos (arXi
 """
 
 import math
+from contextlib import nullcontext
 from functools import lru_cache
 
 import torch
@@ -22,6 +23,7 @@ from torch.nn import functional as F
 
 from glmtts.nn.refiner import Refiner, RefinerConfig
 from glmtts.nn.stft import overlap_add
+from glmtts.nn.threads import at_most
 from glmtts.nn.vocos import START, Backbone, Position, Wave
 
 LOWEST_HZ, HIGHEST_HZ = 50.0, 1000.0
@@ -197,9 +199,16 @@ class HarmonicVocoder(nn.Module):
         return logits, list(filters.split(self.parts, dim=-1)), features
 
     def forward(self, mel: Tensor, position: Position = START) -> Wave:
-        """(B, F, M) -> samples (B, F * hop), with the source in phase with `position`."""
-        logits, filters, features = self.controls(mel)
-        return self.synthesise(pitch_of(logits), voicing_of(logits), filters, features, position)
+        """(B, F, M) -> samples (B, F * hop), with the source in phase with `position`.
+
+        Spoken on one thread: on some processors the sums of a product round by how many threads
+        share them. A listener would hear nothing, but the same text would not be the same samples.
+        """
+        with nullcontext() if torch.is_grad_enabled() else at_most(1):
+            logits, filters, features = self.controls(mel)
+            return self.synthesise(
+                pitch_of(logits), voicing_of(logits), filters, features, position
+            )
 
     def synthesise(
         self,

@@ -11,7 +11,6 @@ and an inverse STFT (arXiv 2306.00814); spectra of the source as input (arXiv 23
 """
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glmtts.nn.stft import centred_istft
-from glmtts.nn.threads import at_most
 from glmtts.nn.vocos import ConvNeXtBlock1d
 
 SETTINGS = 5
@@ -82,13 +80,10 @@ class Refiner(nn.Module):
     def forward(self, pulses: Tensor, noise: Tensor, features: Tensor) -> Tensor:
         """Filtered sources (B, N) and features (B, N / hop, D) to samples (B, N)."""
         batch = len(pulses)
-        # Powers and logarithms round by where threads divide a tensor: a listener would hear
-        # nothing, but the same text would not be the same samples.
-        with nullcontext() if torch.is_grad_enabled() else at_most(1):
-            spectra = self._spectra(torch.cat([pulses, noise]))  # (2B, T, n_fft // 2 + 1)
-            tone, hiss = spectra[:batch], spectra[batch:]
-            low = [tone[..., : self.bins], hiss[..., : self.bins]]
-            parts = [part for spectrum in low for part in _seen(spectrum)]
+        spectra = self._spectra(torch.cat([pulses, noise]))  # (2B, T, n_fft // 2 + 1)
+        tone, hiss = spectra[:batch], spectra[batch:]
+        low = [tone[..., : self.bins], hiss[..., : self.bins]]
+        parts = [part for spectrum in low for part in _seen(spectrum)]
         known = self.known(features).repeat_interleave(self.config.rate, dim=1)
         x = self.norm(self.heard(torch.cat(parts, dim=-1).to(known.dtype)) + known)
         for block in self.blocks:

@@ -27,9 +27,9 @@ KL = Literal["k1", "k2", "k3"]
 
 
 def standardised(values: Tensor, least: float = LEAST_SPREAD) -> Tensor:
-    """Values less their mean, by their population deviation; zeros where that is below `least`."""
+    """Values less their mean, by their population deviation; zeros where it is `least` or less."""
     deviation = values.std(correction=0)
-    if float(deviation) < least:
+    if float(deviation) <= least:
         return torch.zeros_like(values)
     return (values - values.mean()) / deviation
 
