@@ -36,7 +36,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lm.config = replace(lm.config, styles=STYLES)
     checkpoint.save(lm, home / "lm")
     checkpoint.save(StyleNet(StyleConfig("tokens", "nothing", width=8)), home / "judge")
-    lines = [{"text": "你好世界你好世界。", "style": style} for style in STYLES] + [{"text": "世界你好世界你好。"}]
+    lines = [{"text": "你好世界你好世界。", "style": style} for style in STYLES] + [
+        {"text": "世界你好世界你好。"}
+    ]
     (home / "texts.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     return home
 
