@@ -27,7 +27,7 @@ KL = Literal["k1", "k2", "k3"]
 
 
 def standardised(values: Tensor, least: float = LEAST_SPREAD) -> Tensor:
-    """Values less their mean, by their deviation (population); zeros where it is at most `least`."""
+    """Values less their mean, by their population deviation; zeros where it is at most `least`."""
     deviation = values.std(correction=0)
     if float(deviation) <= least:
         return torch.zeros_like(values)
