@@ -233,7 +233,7 @@ def grpo_manners() -> Any:
     texts = ("data/styles/tokens/train", "data/laughs/tokens/train", TOKENS_TRAIN)
     return Config(
         ",".join(texts), TOKENS_VALID, voices=TOKENS_TRAIN, out=Path("runs/manners"),
-        rewards=("emotion=tokens@1.2:0.05", "per@1.5:0.02", "reading@0.7:0.05", "laughs@1:0.05"),
+        rewards=("emotion=tokens@1.2:0.05", "per@1:0.02", "reading@0.7:0.05", "laughs@1:0.05"),
         longest=140, voiceless=0.25, steps=80, updates=2, lr=4e-5, kl_weight=0.02, kl_every=1,
         clip_steps=200,
         temperature_steps=250, valid_texts=16, save_every=20,
