@@ -118,7 +118,7 @@ def test_closing_does_not_wait_for_who_writes_the_text(synth: Synthesizer) -> No
     next(stream)
     started = time.monotonic()
     stream.close()  # pyright: ignore[reportAttributeAccessIssue]
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 10.0  # the writer waits for thirty
     never.set()
 
 

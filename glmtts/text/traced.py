@@ -158,5 +158,6 @@ def rules(*rows: Row) -> tuple[Rule, ...]:
 def apply(table: Iterable[Rule], text: Traced) -> Traced:
     """`text` after all rules of an ordered table."""
     for rule in table:
-        text = text.sub(rule.pattern, rule.replacement, rule.name)
+        if rule.pattern.search(text.text):  # most rules find nothing: asked first, they cost little
+            text = text.sub(rule.pattern, rule.replacement, rule.name)
     return text

