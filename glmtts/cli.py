@@ -469,6 +469,7 @@ def _stage(name: str, about: str) -> None:
 _stage("tokenizer", "Sound to speech tokens: VQ under speech recognition and pitch estimation.")
 _stage("lm", "Text ids to speech tokens: next-token training.")
 _stage("flow", "Speech tokens to mel: conditional flow matching.")
+_stage("flow-cycle", "A flow that is understood: its sound is heard as the tokens it was made of.")
 _stage("plain", "The adapter that takes out the guidance a flow learnt, for training voices.")
 _stage("vocoder", "Mel to samples: spectral losses, then a multi-resolution discriminator.")
 _stage("voice", "One speaker: adapters on language model and flow, from minutes of recordings.")

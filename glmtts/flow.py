@@ -169,6 +169,33 @@ class FlowBatch:
         return FlowBatch(*(part.to(device, non_blocking=True) for part in parts))
 
 
+@dataclass(frozen=True)
+class FlowTask:
+    """What the rows of a batch are to fill in.
+
+    Attributes:
+        target: (B, F, M) normalised mel.
+        real: (B, F) frames that are no padding.
+        generated: (B, F) frames to be filled in.
+        prompt: (B, F) the other real ones.
+        condition: (B, F, M + speaker_channels) what the network sees of the prompt and the speaker.
+        tokens: (B, S) ids, perhaps told.
+        count: (B,) real tokens.
+        speaker: (B, E), zeros in unconditional rows.
+        visible: (B, F) frames each frame may see, see `nn.masks`.
+    """
+
+    target: Tensor
+    real: Tensor
+    generated: Tensor
+    prompt: Tensor
+    condition: Tensor
+    tokens: Tensor
+    count: Tensor
+    speaker: Tensor
+    visible: Tensor
+
+
 class FlowLosses(NamedTuple):
     """Scalars of one batch: what is minimised, and its two parts."""
 
@@ -214,12 +241,45 @@ class TokenToMel(nn.Module):
         x_1 - (1 - sigma_min) x_0 is regressed (mean square) over the frames outside the prompt.
         Draws prompts, times, noise and block patterns from torch's global generator.
         """
+        config = self.config
+        task = self.task(batch, 0.0 if teacher else config.drop_rate)
+        rows = len(task.target)
+        time = torch.rand(rows, device=task.target.device)
+        if config.cosine_time:
+            time = 1.0 - torch.cos(0.5 * math.pi * time)
+        noise = torch.randn_like(task.target)  # x_0
+        t, keep = time[:, None, None], 1.0 - config.sigma_min
+        x = (1.0 - keep * t) * noise + t * task.target
+        features, coarse = self.features_of(task)
+        rough = torch.zeros((), device=x.device)
+        if coarse is not None:
+            rough = mean_over((coarse - task.target).abs(), task.real)
+        if coarse_only:
+            return FlowLosses(rough, torch.zeros_like(rough), rough.detach())
+        velocity = self.velocity_at(x, time, task, features, coarse)
+
+        right = task.target - keep * noise
+        if teacher is not None:
+            right = teacher.velocity(
+                x, task.prompt, task.target, task.tokens, task.count, time, task.speaker,
+                task.visible,
+            )  # fmt: skip
+        flow = mean_over((velocity - right).square(), task.generated)
+        return FlowLosses(flow + config.coarse_weight * rough, flow.detach(), rough.detach())
+
+    def task(self, batch: FlowBatch, drop_rate: float) -> FlowTask:
+        """What the rows of a batch are to fill in, drawn from torch's global generator.
+
+        Args:
+            batch: Clips, alone or behind another one.
+            drop_rate: Share of rows that are unconditional: no prompt, no speaker.
+        """
         config, network = self.config, self.config.network
         target = (batch.mel.float() - config.mel_mean) / config.mel_std  # x_1
         rows, length, _ = target.shape
         device = target.device
         start, stop = draw_span(batch, network.frames_per_token)
-        dropped = torch.rand(rows, device=device) < (0.0 if teacher else config.drop_rate)
+        dropped = torch.rand(rows, device=device) < drop_rate
         start, stop = start.masked_fill(dropped, 0), torch.where(dropped, batch.frames, stop)
         index = torch.arange(length, device=device)
         generated = (index >= start[:, None]) & (index < stop[:, None])  # (B, F)
@@ -237,32 +297,37 @@ class TokenToMel(nn.Module):
         # A filled-in span has a prompt on both sides: such rows see everything.
         block = torch.where(whole | (stop < batch.frames), length, block)
         visible = prompt_block_ends(start, block, batch.frames, length)
-
-        time = torch.rand(rows, device=device)
-        if config.cosine_time:
-            time = 1.0 - torch.cos(0.5 * math.pi * time)
-        noise = torch.randn_like(target)  # x_0
-        t, keep = time[:, None, None], 1.0 - config.sigma_min
-        x = (1.0 - keep * t) * noise + t * target
-        count = batch.frames // network.frames_per_token
         tokens = torch.where(dropped[:, None], self.unconditional(batch.tokens), batch.tokens)
-        features, coarse = self.estimator.token_features(tokens, speaker, length, count)
-        bins = target.shape[-1]
-        rough = torch.zeros((), device=device)
-        if coarse is not None:
-            rough = ((coarse - target).abs() * real[..., None]).sum() / (real.sum() * bins)
-        if coarse_only:
-            return FlowLosses(rough, torch.zeros_like(rough), rough.detach())
-        # The trunk reads the coarse mel but does not shape it: it stays a mel.
-        detached = None if coarse is None else coarse.detach()
-        velocity = self.estimator(x, condition, features, detached, time, speaker, visible)
+        count = batch.frames // network.frames_per_token
+        return FlowTask(target, real, generated, prompt, condition, tokens, count, speaker, visible)
 
-        right = target - keep * noise
-        if teacher is not None:
-            right = teacher.velocity(x, prompt, target, tokens, count, time, speaker, visible)
-        error = (velocity - right).square() * generated[..., None]
-        flow = error.sum() / (generated.sum() * bins).clamp(min=1)
-        return FlowLosses(flow + config.coarse_weight * rough, flow.detach(), rough.detach())
+    def features_of(self, task: FlowTask) -> tuple[Tensor, Tensor | None]:
+        """Features (B, F, token_dim) of its tokens and their coarse mel (B, F, M)."""
+        length = task.target.shape[1]
+        return self.estimator.token_features(task.tokens, task.speaker, length, task.count)
+
+    def velocity_at(
+        self, x: Tensor, time: Tensor, task: FlowTask, features: Tensor, coarse: Tensor | None
+    ) -> Tensor:
+        """Velocity (B, F, M) at x (B, F, M) and times (B,), for training.
+
+        The trunk reads the coarse mel but does not shape it: it stays a mel.
+        """
+        detached = None if coarse is None else coarse.detach()
+        return self.estimator(
+            x, task.condition, features, detached, time, task.speaker, task.visible
+        )
+
+    def follow(
+        self, task: FlowTask, options: FlowOptions, features: Tensor, coarse: Tensor | None
+    ) -> Tensor:
+        """The normalised mel (B, F, M) that speaking ends at, with all steps in the gradient."""
+        x = torch.randn_like(task.target) * options.temperature
+        rows = len(x)
+        for time, step in self.grid(options.steps):
+            times = torch.full((rows,), time, device=x.device)
+            x = x + step * self.velocity_at(x, times, task, features, coarse).float()
+        return x
 
     @torch.inference_mode()
     def sample(
@@ -860,6 +925,11 @@ def draw_noise(rng: torch.Generator, frames: int, bins: int) -> Tensor:
     """(frames, bins) standard normal, drawn frame by frame: any split into calls draws the same."""
     draws = [torch.randn(bins, generator=rng, device=rng.device) for _ in range(frames)]
     return torch.stack(draws) if draws else torch.zeros(0, bins)
+
+
+def mean_over(values: Tensor, frames: Tensor) -> Tensor:
+    """Mean of values (B, F, M) over the frames (B, F) that are marked."""
+    return (values * frames[..., None]).sum() / (frames.sum() * values.shape[-1]).clamp(min=1)
 
 
 def draw_span(batch: FlowBatch, frames_per_token: int) -> tuple[Tensor, Tensor]:

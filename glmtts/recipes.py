@@ -22,6 +22,7 @@ STAGES = {
     "voice": "glmtts.train.voice",
     "style-judge": "glmtts.train.style_judge",
     "laugh-judge": "glmtts.train.laugh_judge",
+    "flow-cycle": "glmtts.train.flow_cycle",
 }
 """The script of each stage of `glmtts train`."""
 
@@ -106,6 +107,21 @@ def flow_unguided() -> Any:
     return Config(
         TOKENS_TRAIN, TOKENS_VALID, out=Path("runs/flow_unguided"), max_frames=480, guidance=1.3,
         told=0.85, steps=900, lr=3e-4, warmup=50, valid_every=300,
+    )  # fmt: skip
+
+
+def flow_cycle_nano() -> Any:
+    """glmtts-nano's flow taught to be understood, half an hour of a core.
+
+    The laughing clips of runs/laughs.sh stand twice beside the plain ones, so that laughs stay.
+    """
+    from glmtts import hub
+    from glmtts.train.flow_cycle import Config
+
+    bundled = hub.resolve("glmtts-nano")
+    return Config(
+        ",".join([TOKENS_TRAIN, *["data/laughs/tokens/train"] * 2]), bundled / "flow",
+        bundled / "vocoder", bundled / "speech_tokenizer", TOKENS_VALID,
     )  # fmt: skip
 
 
@@ -283,6 +299,7 @@ RECIPES: dict[str, dict[str, Callable[[], Any]]] = {
         "laughs": flow_laughs,
         "tiny": flow_tiny,
     },
+    "flow-cycle": {"nano": flow_cycle_nano},
     "plain": {"nano": plain_nano},
     "vocoder": {"nano": vocoder_nano, "refined": vocoder_refined, "tiny": vocoder_tiny},
     "grpo": {

@@ -149,7 +149,7 @@ class SpeechTokenizer(nn.Module):
         config = self.config
         count = -(-lengths // self.samples_per_token)
         ends = None if upstream_compat else count * self.samples_per_token
-        with torch.no_grad(), torch.autocast(samples.device.type, enabled=False):
+        with torch.autocast(samples.device.type, enabled=False):
             mel = whisper_log_mel(samples, config.n_mels, config.sample_rate, ends)
         keys_length = -(-lengths * 50 // config.sample_rate)
         keys = torch.arange(mel.shape[1] // 2, device=samples.device) < keys_length[:, None]
