@@ -78,11 +78,14 @@ glmtts train flow --recipe unguided "${TOKENS[@]}" --init "$(latest "$RUNS/flow"
 glmtts train vocoder --recipe nano "${AUDIO[@]}" --out "$RUNS/vocoder"
 glmtts train vocoder --recipe refined "${AUDIO[@]}" --init "$(latest "$RUNS/vocoder")" \
   --out "$RUNS/vocoder_refined"
+# The flow once more, with the vocoder and the tokenizer that will hear it.
+glmtts train flow-cycle --recipe nano "${TOKENS[@]}" --init "$(latest "$RUNS/flow_unguided")" \
+  --vocoder "$(latest "$RUNS/vocoder_refined")" --tokenizer "$TOKENIZER" --out "$RUNS/flow_cycle"
 
 # 7. A model folder with twelve voices: six of each language, three of each gender.
 "$PYTHON" -m glmtts.convert.assemble "$OUT" --trained-by runs/nano.sh \
   --text-tokenizer "$DATA/text_tokenizer" --speech-tokenizer "$TOKENIZER" \
-  --speaker "$DATA/speaker" --lm "$(latest "$RUNS/lm")" --flow "$(latest "$RUNS/flow_unguided")" --guidance 0 \
+  --speaker "$DATA/speaker" --lm "$(latest "$RUNS/lm")" --flow "$(latest "$RUNS/flow_cycle")" --guidance 0 \
   --vocoder "$(latest "$RUNS/vocoder_refined")" --manifest "$DATA/clips/manifest.jsonl" \
   --voice 'mei=zf_xiaoxiao|zf_xiaoxiao' --voice 'lin=zf_xiaoyi|zf_xiaoyi' \
   --voice 'bo=zm_yunxi|zm_yunxi' --voice 'jun=zm_yunjian|zm_yunjian' \

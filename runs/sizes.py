@@ -93,7 +93,9 @@ def lm(steps: int, clips: int) -> None:
         folder = claims.lm_trained(out, steps, Path(claims.TOKENS), *flags)
         rows[name] = {"nat a token": claims.surprise(folder, clips)}
         rows[name] |= claims.lm_figures(folder, clips, lambda clip: [True] * len(clip.units))
-        about[name] = measured(name, "lm", folder, checkpoint.load(TextToSpeechTokens, folder))
+        module = checkpoint.load(TextToSpeechTokens, folder)
+        checkpoint.save(module, folder / "int8", torch.int8)  # as nano's is stored
+        about[name] = measured(name, "lm", folder / "int8", module)
     claims.keep("sizes_lm", rows, "320 x 8 (nano)", about)
 
 
@@ -105,8 +107,8 @@ def flow(steps: int, clips: int) -> None:
         folder = claims.train(
             "flow", claims.OUT / "sizes" / f"flow_{name.split(' (')[0]}", "--recipe", "nano",
             "--data", claims.TOKENS, "--valid", claims.HELD, "--steps", str(4 * steps),
-            "--coarse-steps", str(steps), "--codebook", str(ASSETS / "speech_tokenizer"), "--save-every", "100",
-            "--valid-every", "1000", "--threads", "1", *flags,
+            "--coarse-steps", str(steps), "--codebook", str(ASSETS / "speech_tokenizer"),
+            "--save-every", "100", "--valid-every", "1000", "--threads", "1", *flags,
         )  # fmt: skip
         rows[name] = flow_figures(folder, clips)
         about[name] = measured(name, "flow", folder, checkpoint.load(TokenToMel, folder))
