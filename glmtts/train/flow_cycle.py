@@ -11,7 +11,7 @@ clarity with naturalness.
     phonemes  divergence of what its heads read in the sound from what they read in the codes
     mel       L1 to the recorded mel
     coarse    the same of the coarse mel
-    anchor    distance to the velocities of the flow it started from, told any style
+    anchor    distance to the velocities of the flow it started from (or another), told any style
     critic    from `critic_from` on: a least-squares critic, and its features matched
 
 Needs shards with tokens, mel and speaker, and for a flow that is told phonemes their alignment. It
@@ -57,6 +57,8 @@ class Config:
     """The speech tokenizer, with its heads in the folder `heads`."""
     valid: str = ""
     """Folder of held-out shards; empty: no validation."""
+    anchor_to: Path | None = None
+    """The flow whose velocities are kept; None: that of `init`."""
     out: Path = Path("runs/flow_cycle")
     """Where the run goes; an unfinished one there is resumed."""
     steps: int = 800
@@ -233,7 +235,8 @@ def main(config: Config) -> None:
     )  # fmt: skip
     model = checkpoint.load(TokenToMel, config.init, device=run.device).float()
     twin = checkpoint.load(TokenToMel, config.init, device=run.device).float()
-    frozen = checkpoint.load(TokenToMel, config.init, device=run.device).float()
+    kept = config.anchor_to or config.init
+    frozen = checkpoint.load(TokenToMel, kept, device=run.device).float()
     frozen.requires_grad_(False).eval()
     model.requires_grad_(True).train()
     teaching = Teaching(model, config, run.device)
