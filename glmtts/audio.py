@@ -199,7 +199,8 @@ def mel_basis(sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: fl
     falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
     filters = np.maximum(0.0, np.minimum(rising, falling))
     filters *= (2.0 / (edges[2:] - edges[:-2]))[:, None]
-    return torch.from_numpy(filters.astype(np.float32))
+    with torch.inference_mode(False):  # what is cached must also serve training
+        return torch.from_numpy(filters.astype(np.float32))
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

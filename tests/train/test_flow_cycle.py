@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from glmtts import checkpoint
+from glmtts.audio import mel_basis, whisper_log_mel
 from glmtts.data.flow_batches import FlowBatches
 from glmtts.data.shards import Corpus
 from glmtts.errors import BadInput
@@ -102,6 +103,16 @@ def test_what_is_heard_reaches_the_flow_and_nothing_else(home: Path) -> None:
     outside = ~spoken.task.generated
     torch.testing.assert_close(spoken.mel[outside], spoken.task.target[outside])
     assert 0.0 <= float(spoken.same) <= 1.0
+
+
+def test_what_was_made_while_speaking_serves_training() -> None:
+    mel_basis.cache_clear()
+    with torch.inference_mode():
+        whisper_log_mel(torch.randn(1, 960), sample_rate=24_000)
+    samples = torch.randn(1, 960, requires_grad=True)
+    whisper_log_mel(samples, sample_rate=24_000).sum().backward()
+    assert samples.grad is not None
+    assert samples.grad.any()
 
 
 def test_a_sound_that_says_its_tokens_costs_nothing(
