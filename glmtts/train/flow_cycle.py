@@ -34,9 +34,9 @@ from glmtts.data.flow_batches import FlowBatches
 from glmtts.data.shards import Corpus
 from glmtts.flow import FlowBatch, FlowOptions, FlowTask, TokenToMel, mean_over
 from glmtts.nn.mel_critic import MelCritic
-from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
 from glmtts.text.styles import STYLES
 from glmtts.train.common import EMA, Run, adamw, require, set_lr, setup, warmup_cosine
+from glmtts.train.listening import Listener
 from glmtts.vocoder import Vocoder
 
 SILENCE = -11.5
@@ -147,19 +147,8 @@ class Teaching(nn.Module):
             steps=config.flow_steps, guidance=0.0, temperature=config.temperature
         )
         self.vocoder = checkpoint.load(Vocoder, config.vocoder, device=device).float()
-        self.tokenizer = checkpoint.load(SpeechTokenizer, config.tokenizer, device=device).float()
-        heads = checkpoint.load(TokenizerHeads, config.tokenizer / "heads", device=device)
-        self.heads = heads.float()
-        for part in (self.vocoder, self.tokenizer, self.heads):
-            part.requires_grad_(False).eval()
-        rates = self.vocoder.spec.sample_rate, self.tokenizer.config.sample_rate
-        require(
-            rates[0] == rates[1],
-            f"The vocoder speaks at {rates[0]} Hz and the tokenizer listens at {rates[1]} Hz. "
-            "Train a tokenizer at the vocoder's rate (model.sample_rate).",
-        )
-        codes = self.tokenizer.quantizer.weight.float()
-        self.spread = codes.var(0).sum()
+        self.vocoder.requires_grad_(False).eval()
+        self.listener = Listener(config.tokenizer, device, self.vocoder.spec.sample_rate)
 
     def forward(self, batch: FlowBatch) -> Spoken:
         """Speak the frames to be filled in, and listen."""
@@ -177,21 +166,16 @@ class Teaching(nn.Module):
         logs = torch.where(task.real[..., None], logs, torch.full_like(logs, SILENCE))
         with torch.autocast(logs.device.type, enabled=False):
             samples = self.vocoder.network(logs).samples
-        token = self.tokenizer.samples_per_token
-        heard, _ = self.tokenizer.features(samples, task.count * token)  # (B, S, C)
+        token = self.listener.tokenizer.samples_per_token
+        heard = self.listener.hear(samples, task.count * token)  # (B, S, C)
 
         ids = task.tokens % model.config.network.vocab_size
-        meant = F.embedding(ids, self.tokenizer.quantizer.weight.float())
+        apart, less = self.listener.losses(heard, F.embedding(ids, self.listener.codes))
         mine = task.generated[:, ::per]  # (B, S)
-        apart = (heard - meant).square().sum(-1) / self.spread
         losses["code"] = mean_over(apart[..., None], mine)
-        with torch.no_grad():
-            right = self.heads.phoneme_logits(meant).float().log_softmax(-1)
-        read = self.heads.phoneme_logits(heard).float().log_softmax(-1)
-        often = mine.repeat_interleave(self.heads.config.upsample, 1)
-        less = (right.exp() * (right - read)).sum(-1, keepdim=True)
-        losses["phonemes"] = mean_over(less, often)
-        same = self.tokenizer.quantizer.ids(heard.detach()) == ids
+        often = mine.repeat_interleave(self.listener.heads.config.upsample, 1)
+        losses["phonemes"] = mean_over(less[..., None], often)
+        same = self.listener.tokenizer.quantizer.ids(heard.detach()) == ids
         return Spoken(
             task, mel, task.target if coarse is None else coarse.detach().float(), samples, losses,
             mean_over(same[..., None].float(), mine),

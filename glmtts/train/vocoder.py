@@ -3,7 +3,8 @@
     python -m glmtts.train.vocoder --data shards/train --valid shards/valid
 
 First spectral losses alone; from step `adversarial_from` on a discriminator joins (two optimizers,
-the step written out as in descript-audio-codec).
+the step written out as in descript-audio-codec). With a `listener` the output shall also be heard
+as the recording is.
 """
 
 import time
@@ -29,6 +30,7 @@ from glmtts.nn.harmonic import HarmonicVocoder, pitch_of
 from glmtts.nn.refiner import RefinerConfig
 from glmtts.nn.stft import RESOLUTIONS, magnitudes, phase_loss, spectral_loss
 from glmtts.train.common import EMA, adamw, require, set_lr, setup, warmup_cosine
+from glmtts.train.listening import Listener
 from glmtts.vocoder import Vocoder, VocoderConfig
 
 
@@ -67,6 +69,15 @@ class Config:
     """First step with the discriminator; -1: never."""
     adversarial_weight: float = 0.1
     matching_weight: float = 0.5
+    adversarial_alone: int = 0
+    """First steps of the discriminator, in which it only learns."""
+    listener: Path | None = None
+    """A speech tokenizer with its heads, which shall hear in the output what it hears in the
+    recording."""
+    code_weight: float = 0.3
+    """Weight of the distance between what it hears and the codes of those tokens."""
+    phoneme_weight: float = 3.0
+    """Weight of the divergence of what its heads read in both."""
     disc_channels: int = 16
     disc_windows: tuple[int, ...] = (2048, 1024, 512)
     disc_phase: bool = False
@@ -117,6 +128,7 @@ def main(config: Config) -> None:
     critic.to(run.device).to(memory_format=torch.channels_last)  # pyright: ignore
     average = Vocoder(model.config).to(run.device)
     ema = EMA(model, average, config.ema)
+    listener = config.listener and Listener(config.listener, run.device, spec.sample_rate)
     optimizer = adamw(model, config.lr, config.weight_decay)
     critic_optimizer = adamw(critic, config.disc_lr, config.weight_decay)
     stateful = {
@@ -153,6 +165,12 @@ def main(config: Config) -> None:
             losses["phase"] = phase_loss(output, batch.samples)
             loss = loss + config.phase_weight * losses["phase"]
 
+        if listener:
+            with run.autocast():
+                losses["code"], losses["phonemes"] = listener.compare(output, batch.samples)
+            loss = loss + config.code_weight * losses["code"]
+            loss = loss + config.phoneme_weight * losses["phonemes"]
+
         if adversarial:
             augment = Augmentation.draw(len(output), run.device)
             real, fake = augment(batch.samples), augment(output)
@@ -166,13 +184,16 @@ def main(config: Config) -> None:
             critic_optimizer.step()
             critic_optimizer.zero_grad(set_to_none=True)
 
-            critic.requires_grad_(False)
-            with run.autocast():
-                with torch.no_grad():
-                    judged = critic(real)
-                losses["adversarial"], losses["matching"] = generator_losses(judged, critic(fake))
-            loss = loss + config.adversarial_weight * losses["adversarial"]
-            loss = loss + config.matching_weight * losses["matching"]
+            if step >= config.adversarial_from + config.adversarial_alone:
+                critic.requires_grad_(False)
+                with run.autocast():
+                    with torch.no_grad():
+                        judged = critic(real)
+                    losses["adversarial"], losses["matching"] = generator_losses(
+                        judged, critic(fake)
+                    )
+                loss = loss + config.adversarial_weight * losses["adversarial"]
+                loss = loss + config.matching_weight * losses["matching"]
 
         loss.backward()
         critic.requires_grad_(True)
@@ -189,7 +210,7 @@ def main(config: Config) -> None:
             run.log(step, loss=loss.detach(), **values, grad_norm=grad_norm, lr=lr, step_s=seconds)
             until_log = 0
         if valid is not None and run.main and (run.due(step, config.valid_every) or last):
-            scores, pairs = validate(average, valid, config)
+            scores, pairs = validate(average, valid, config, listener)
             run.log(step, **scores)
             for name, (mine, _) in pairs.items():
                 run.log_audio(step, name, Audio(mine.cpu(), spec.sample_rate))
@@ -229,12 +250,13 @@ def first_model(config: Config) -> Vocoder:
 
 @torch.no_grad()
 def validate(
-    model: Vocoder, valid: VocoderBatches, config: Config
+    model: Vocoder, valid: VocoderBatches, config: Config, listener: Listener | None
 ) -> tuple[dict[str, float], dict[str, tuple[Tensor, Tensor]]]:
     """Decode whole held-out clips with the predicted pitch.
 
     Returns:
-        Mean scores (distances in nat or dB, pitch error in cents), and output and original of the
+        Mean scores (distances in nat or dB, pitch error in cents, with a `listener` what it heard
+        otherwise), and output and original of the
         first clips by name.
     """
     model.eval()
@@ -249,6 +271,9 @@ def validate(
         output = model.decode(mel)
         scores = distances(output, target, model.spec.sample_rate)
         scores["valid_mel"] = float(F.l1_loss(log_mel(output, model.spec), mel))
+        if listener:
+            apart, less = listener.compare(output[None], target[None])
+            scores["valid_code"], scores["valid_phonemes"] = float(apart), float(less)
         if isinstance(model.network, HarmonicVocoder):
             true = torch.from_numpy(valid.pitch[clip][: frames * valid.pitches]).to(device)
             logits, _, _ = model.network.controls(mel[None])

@@ -98,7 +98,7 @@ def test_what_is_heard_reaches_the_flow_and_nothing_else(home: Path) -> None:
     spoken.losses["code"].backward()
     touched = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert any(name.startswith("estimator.") for name in touched)
-    for part in (teaching.vocoder, teaching.tokenizer, teaching.heads):
+    for part in (teaching.vocoder, teaching.listener):
         assert all(p.grad is None and not p.requires_grad for p in part.parameters())
     outside = ~spoken.task.generated
     torch.testing.assert_close(spoken.mel[outside], spoken.task.target[outside])
@@ -123,7 +123,7 @@ def test_a_sound_that_says_its_tokens_costs_nothing(
     batch = stage.batches_of(
         config(home, Path("unused")), Corpus(str(home / "data" / "train")), model, 0
     )(0)
-    codes = teaching.tokenizer.quantizer.weight
+    codes = teaching.listener.tokenizer.quantizer.weight
     monkeypatch.setattr(
         SpeechTokenizer, "features", lambda self, samples, lengths: (codes[batch.tokens], None)
     )
