@@ -9,7 +9,7 @@ import torch
 
 from glmtts.data.shards import Corpus, dequantise_mel
 from glmtts.errors import BadInput
-from glmtts.flow import FlowBatch
+from glmtts.nn.flow_batch import FlowBatch
 from glmtts.text.phonemes import CTC_CLASS
 from glmtts.text.styles import style_class, style_of
 

@@ -32,7 +32,8 @@ from glmtts import checkpoint
 from glmtts.audio import Audio
 from glmtts.data.flow_batches import FlowBatches
 from glmtts.data.shards import Corpus
-from glmtts.flow import FlowBatch, FlowOptions, FlowTask, TokenToMel, mean_over
+from glmtts.flow import FlowOptions, TokenToMel
+from glmtts.nn.flow_batch import FlowBatch, FlowTask, mean_over
 from glmtts.nn.mel_critic import MelCritic
 from glmtts.text.styles import STYLES
 from glmtts.train.common import EMA, Run, adamw, require, set_lr, setup, warmup_cosine

@@ -19,7 +19,8 @@ from glmtts import checkpoint
 from glmtts.adapters import PLAIN
 from glmtts.data.flow_batches import FlowBatches
 from glmtts.data.shards import Corpus
-from glmtts.flow import FlowLosses, TokenToMel
+from glmtts.flow import TokenToMel
+from glmtts.nn.flow_batch import FlowLosses
 from glmtts.train.common import adamw, require, set_lr, setup, warmup_cosine
 from glmtts.train.lora import FLOW_LAYERS, Trained, parsed_budget
 

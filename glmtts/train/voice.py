@@ -18,9 +18,10 @@ from glmtts import checkpoint, hub
 from glmtts.data.flow_batches import FlowBatches
 from glmtts.data.lm_batches import LMBatches, TextMix
 from glmtts.data.shards import Corpus
-from glmtts.flow import FlowLosses, TokenToMel
+from glmtts.flow import TokenToMel
 from glmtts.lm import TextToSpeechTokens
 from glmtts.model_folder import read_manifest
+from glmtts.nn.flow_batch import FlowLosses
 from glmtts.text.tokenizer import TextTokenizer
 from glmtts.train.common import Run, require, setup
 from glmtts.train.lora import (

@@ -7,8 +7,9 @@ import torch
 
 from glmtts import checkpoint
 from glmtts.errors import BadInput
-from glmtts.flow import FlowBatch, FlowConfig, FlowOptions, FlowPrompt, Guided, TokenToMel
+from glmtts.flow import FlowConfig, FlowOptions, FlowPrompt, Guided, TokenToMel
 from glmtts.nn.dit import DiTConfig
+from glmtts.nn.flow_batch import FlowBatch
 from glmtts.nn.masks import attention_bias, block_ends, look_ahead_ends, prompt_block_ends
 from glmtts.voice import Prompt, Voice
 

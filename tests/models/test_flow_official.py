@@ -12,8 +12,9 @@ import torch.nn.functional as F
 import glmtts.flow as flow
 from glmtts.convert.official_flow import official_flow_config, official_flow_state
 from glmtts.errors import BadInput, CheckpointError
-from glmtts.flow import FlowBatch, FlowConfig, FlowOptions, Solver, TokenToMel
+from glmtts.flow import FlowConfig, FlowOptions, Solver, TokenToMel
 from glmtts.nn.dit import OFFICIAL
+from glmtts.nn.flow_batch import FlowBatch
 from glmtts.nn.masks import look_ahead_ends
 from glmtts.voice import Prompt, Voice
 
