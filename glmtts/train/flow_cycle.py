@@ -12,7 +12,8 @@ clarity with naturalness.
     mel       L1 to the recorded mel
     coarse    the same of the coarse mel
     anchor    distance to the velocities of the flow it started from (or another), told any style
-    critic    from `critic_from` on: a least-squares critic, and its features matched
+    critic    from `critic_from` on: a least-squares critic, and its features matched; clips that
+              are told a style are not shown to it, since rules made them what they are
 
 Needs shards with tokens, mel and speaker, and for a flow that is told phonemes their alignment. It
 teaches any flow with its vocoder and tokenizer, best one that already needs no guidance.
@@ -212,6 +213,13 @@ def anchor(model: TokenToMel, frozen: TokenToMel, batch: FlowBatch, temperature:
     return mean_over((mine - theirs).float().square(), task.generated)
 
 
+def told_style(task: FlowTask, model: TokenToMel) -> Tensor:
+    """(B,) rows whose tokens tell a style."""
+    network = model.config.network
+    plain = network.vocab_size * (1 + network.phonemes)
+    return (task.tokens >= plain).any(1) & bool(network.styles)
+
+
 def main(config: Config) -> None:
     """Teach until `config.steps`; the averaged flow lies in `out/step_*` and at last `out/flow`."""
     run = setup(
@@ -256,11 +264,11 @@ def main(config: Config) -> None:
             with run.autocast():
                 losses["anchor"] = anchor(model, frozen, batch, config.temperature)
 
-        doubt = torch.zeros(())
+        doubt, shown = torch.zeros(()), task.generated & ~told_style(task, model)[:, None]
         if 0 <= config.critic_from <= step:
             with run.autocast():
-                real = judged_by(task.target, spoken.coarse, task.generated)
-                fake = judged_by(spoken.mel.detach(), spoken.coarse, task.generated)
+                real = judged_by(task.target, spoken.coarse, shown)
+                fake = judged_by(spoken.mel.detach(), spoken.coarse, shown)
                 doubt = real.distance(1.0) + fake.distance(0.0)
             doubt.backward()
             clip_grad_norm_(critic.parameters(), 5.0)
@@ -270,8 +278,8 @@ def main(config: Config) -> None:
             critic.requires_grad_(False)
             with run.autocast():
                 with torch.no_grad():
-                    real = critic(task.target, spoken.coarse, task.generated)
-                fake = critic(spoken.mel, spoken.coarse, task.generated)
+                    real = critic(task.target, spoken.coarse, shown)
+                fake = critic(spoken.mel, spoken.coarse, shown)
                 losses["critic"], losses["matching"] = fake.distance(1.0), fake.unlike(real)
 
         torch.stack([weights[name] * loss for name, loss in losses.items()]).sum().backward()
