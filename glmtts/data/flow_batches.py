@@ -18,8 +18,9 @@ class FlowBatches:
     """`batches(step)` is the batch of that step.
 
     A share of the batches is joined: each row is a stretch of another clip of the same speaker (the
-    prompt) and then the clip, as when a cloned voice speaks. The others hold single clips of
-    similar length. All batches of one length have one shape, which compiled models like.
+    prompt, a neutral one if there is any) and then the clip, as when a cloned voice speaks. The
+    others hold single clips of similar length. All batches of one length have one shape, which
+    compiled models like.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class FlowBatches:
         self.lengths = np.array([self._tokens_of(clip) for clip in range(len(corpus))])
         speakers = corpus.by_speaker()
         self.siblings = [speakers[clip.speaker] for clip in corpus]
+        self.neutral = [style_of(clip.units) is None for clip in corpus]
         # Bucket edges at equal shares of the tokens; a bucket is drawn by its share of them.
         capped = np.minimum(self.lengths, self.max_tokens)
         ordered = np.sort(capped)
@@ -136,6 +138,7 @@ class FlowBatches:
         for row, clip in enumerate(clips):
             at = 0
             others = [other for other in self.siblings[clip] if other != clip]
+            others = [other for other in others if self.neutral[other]] or others
             # At least a fifth of the row is prompt where there is another clip to take it from.
             most = length * 4 // 5 if joined and others else length
             own = min(int(self.lengths[clip]), most)

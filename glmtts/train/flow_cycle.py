@@ -7,7 +7,9 @@ tokenizer listens: the sound shall be written as the very tokens it was made of 
 arXiv 1703.10593, with a tokenizer that stays as it is). A critic of mels keeps it from paying for
 clarity with naturalness.
 
-    code      distance of what the tokenizer hears to the codes of the tokens
+    code      distance of what the tokenizer hears to what it hears in the recorded mel, made sound
+              by the same vocoder; or to the codes of the tokens (`to_codes`), each of which stands
+              for the middle of many sounds, so that melody narrows
     phonemes  divergence of what its heads read in the sound from what they read in the codes
     mel       L1 to the recorded mel
     coarse    the same of the coarse mel
@@ -86,6 +88,8 @@ class Config:
     """Largest norm of the gradient."""
     ema: float = 0.995
     """Decay of the averaged weights, which are those saved."""
+    to_codes: float = 0.0
+    """Share of the codes in what the distance `code` is measured to, from 0 to 1."""
     code_weight: float = 1.0
     phoneme_weight: float = 10.0
     mel_weight: float = 0.5
@@ -112,6 +116,7 @@ class Config:
         require(self.steps > 0 and self.warmup > 0, "steps and warmup must be positive.")
         require(self.anchor_every > 0, "anchor_every must be positive; anchor_weight 0 for none.")
         require(0.0 <= self.told <= 1.0, "told is a share, from 0 to 1.")
+        require(0.0 <= self.to_codes <= 1.0, "to_codes is a share, from 0 to 1.")
 
 
 class Spoken(NamedTuple):
@@ -155,7 +160,7 @@ class Teaching(nn.Module):
     def forward(self, batch: FlowBatch) -> Spoken:
         """Speak the frames to be filled in, and listen."""
         model = self.model
-        flow, per = model.config, model.config.network.frames_per_token
+        per = model.config.network.frames_per_token
         task = model.task(batch, 0.0)
         features, coarse = model.features_of(task)
         made = model.follow(task, self.options, features, coarse)
@@ -164,15 +169,18 @@ class Teaching(nn.Module):
         if coarse is not None:
             losses["coarse"] = mean_over((coarse.float() - task.target).abs(), task.real)
 
-        logs = mel * flow.mel_std + flow.mel_mean
-        logs = torch.where(task.real[..., None], logs, torch.full_like(logs, SILENCE))
-        with torch.autocast(logs.device.type, enabled=False):
-            samples = self.vocoder.network(logs).samples
-        token = self.listener.tokenizer.samples_per_token
-        heard = self.listener.hear(samples, task.count * token)  # (B, S, C)
+        samples = self.sound(mel, task)
+        heard = self.listener.hear(samples, self.samples_of(task))  # (B, S, C)
 
         ids = task.tokens % model.config.network.vocab_size
-        apart, less = self.listener.losses(heard, F.embedding(ids, self.listener.codes))
+        codes = F.embedding(ids, self.listener.codes)
+        goal = codes
+        if self.config.to_codes < 1.0:
+            with torch.no_grad():
+                recorded = self.listener.hear(self.sound(task.target, task), self.samples_of(task))
+            goal = recorded.lerp(codes, self.config.to_codes)
+        apart = self.listener.apart(heard, goal)
+        less = self.listener.misheard(heard, codes)
         mine = task.generated[:, ::per]  # (B, S)
         losses["code"] = mean_over(apart[..., None], mine)
         often = mine.repeat_interleave(self.listener.heads.config.upsample, 1)
@@ -182,6 +190,18 @@ class Teaching(nn.Module):
             task, mel, task.target if coarse is None else coarse.detach().float(), samples, losses,
             mean_over(same[..., None].float(), mine),
         )  # fmt: skip
+
+    def sound(self, mel: Tensor, task: FlowTask) -> Tensor:
+        """Samples (B, N) of a normalised mel (B, F, M), silent behind each row's end."""
+        flow = self.model.config
+        logs = mel * flow.mel_std + flow.mel_mean
+        logs = torch.where(task.real[..., None], logs, torch.full_like(logs, SILENCE))
+        with torch.autocast(logs.device.type, enabled=False):
+            return self.vocoder.network(logs).samples
+
+    def samples_of(self, task: FlowTask) -> Tensor:
+        """(B,) samples of each row."""
+        return task.count * self.listener.tokenizer.samples_per_token
 
 
 def anchor(model: TokenToMel, frozen: TokenToMel, batch: FlowBatch, temperature: float) -> Tensor:

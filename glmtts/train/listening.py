@@ -65,27 +65,29 @@ class Listener(nn.Module):
             ids = self.tokenizer.quantizer.ids(self.hear(samples, _lengths(samples)))
         return F.embedding(ids, self.codes)
 
-    def losses(self, heard: Tensor, meant: Tensor) -> tuple[Tensor, Tensor]:
-        """How far what is heard lies from what was meant, both (B, S, C).
+    def apart(self, heard: Tensor, goal: Tensor) -> Tensor:
+        """(B, S) squared distance of vectors (B, S, C) in units of the codes' variance."""
+        return (heard - goal).square().sum(-1) / self.spread
+
+    def misheard(self, heard: Tensor, meant: Tensor) -> Tensor:
+        """Divergence of what the heads read in vectors (B, S, C) from what they read in others.
 
         Returns:
-            (B, S) squared distance in units of the codes' variance, and (B, S * upsample)
-            divergence of what the heads read in the one from what they read in the other.
+            (B, S * upsample).
         """
-        apart = (heard - meant).square().sum(-1) / self.spread
         with torch.no_grad():
             right = self.heads.phoneme_logits(meant).float().log_softmax(-1)
         read = self.heads.phoneme_logits(heard).float().log_softmax(-1)
-        return apart, (right.exp() * (right - read)).sum(-1)
+        return (right.exp() * (right - read)).sum(-1)
 
     def compare(self, samples: Tensor, recorded: Tensor) -> tuple[Tensor, Tensor]:
-        """Means of `losses` of sound that shall be heard as a recording is, both (B, N)."""
+        """Means of `apart` and `misheard` of sound and a recording, both (B, N)."""
         count = samples.shape[1] // self.tokenizer.samples_per_token
         whole = count * self.tokenizer.samples_per_token
         samples, recorded = samples[:, :whole], recorded[:, :whole]
         heard = self.hear(samples, _lengths(samples))
-        apart, less = self.losses(heard, self.understand(recorded))
-        return apart.mean(), less.mean()
+        meant = self.understand(recorded)
+        return self.apart(heard, meant).mean(), self.misheard(heard, meant).mean()
 
 
 def _lengths(samples: Tensor) -> Tensor:

@@ -52,7 +52,8 @@ def test_the_gradient_of_what_is_heard_leads_back_to_what_was_said(folder: Path)
 
 def test_what_is_heard_as_meant_costs_nothing(folder: Path) -> None:
     listener = Listener(folder, torch.device("cpu"), 24_000)
-    apart, less = listener.losses(listener.codes[None, :5], listener.codes[None, :5])
+    codes = listener.codes[None, :5]
+    apart, less = listener.apart(codes, codes), listener.misheard(codes, codes)
     assert apart.shape == (1, 5)
     assert less.shape == (1, 5 * listener.heads.config.upsample)
     assert float(apart.abs().max()) == 0.0
