@@ -57,7 +57,7 @@ class Listener(nn.Module):
         N is a multiple of the samples of a token.
         """
         heard, _ = self.tokenizer.features(samples, lengths)
-        return heard
+        return heard.float()
 
     def understand(self, samples: Tensor) -> Tensor:
         """The codes, (B, S, C), of whole tokens of recorded samples (B, N)."""
