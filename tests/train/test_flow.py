@@ -84,6 +84,28 @@ def test_rows_hold_whole_tokens_with_their_frames(shards: Path, joined: float) -
     assert len(shapes) <= 3
 
 
+def test_prompts_are_neutral_where_the_speaker_has_a_neutral_clip(tmp_path: Path) -> None:
+    # Whose clip it is, and in which manner, can be read from its token.
+    manners = [("a", ()), ("a", (("[sad]", ()),)), ("a", (("[angry]", ()),)),
+               ("b", (("[happy]", ()),)), ("b", (("[sad]", ()),))]  # fmt: skip
+    clips, arrays = list[Clip](), {"tokens": [], "mel": [], "speaker": []}
+    for number, (speaker, units) in enumerate(manners):
+        clips.append(Clip(str(number), "zh", speaker, "", units, 0.4))
+        arrays["tokens"].append(np.full(10, number))
+        arrays["mel"].append(quantise_mel(torch.zeros(20, 8)))
+        arrays["speaker"].append(np.eye(4)[0])
+    write_shard(tmp_path / "shards", 0, clips, arrays)
+    made = batches(tmp_path / "shards", joined=1.0)
+    pairs = set[tuple[int, int]]()
+    for step in range(40):
+        batch = made(step)
+        for row, joint in enumerate(batch.joint.tolist()):
+            pairs.add((int(batch.tokens[row, joint // 2]), int(batch.tokens[row, 0])))
+    assert {prompt for clip, prompt in pairs if clip in (1, 2)} == {0}
+    assert {prompt for clip, prompt in pairs if clip == 0} == {1, 2}
+    assert {prompt for clip, prompt in pairs if clip in (3, 4)} == {3, 4}
+
+
 def test_shards_that_cannot_be_used_are_refused(tmp_path: Path, shards: Path) -> None:
     with pytest.raises(BadInput, match="cannot hold a row"):
         FlowBatches(Corpus(shards), frames_per_batch=20, max_frames=40)
