@@ -11,6 +11,8 @@ clarity with naturalness.
               by the same vocoder; or to the codes of the tokens (`to_codes`), each of which stands
               for the middle of many sounds, so that melody narrows
     phonemes  divergence of what its heads read in the sound from what they read in the codes
+    pitch     how far the vocoder's pitch of the mel is from that of the recorded one, in semitones
+              (harmonic vocoders): a melody that regresses to the mean says no style
     mel       L1 to the recorded mel
     coarse    the same of the coarse mel
     anchor    distance to the velocities of the flow it started from (or another), told any style
@@ -37,6 +39,7 @@ from glmtts.data.flow_batches import FlowBatches
 from glmtts.data.shards import Corpus
 from glmtts.flow import FlowOptions, TokenToMel
 from glmtts.nn.flow_batch import FlowBatch, FlowTask, mean_over
+from glmtts.nn.harmonic import HarmonicVocoder, pitch_of, voicing_of
 from glmtts.nn.mel_critic import MelCritic
 from glmtts.text.styles import STYLES
 from glmtts.train.common import EMA, Run, adamw, require, set_lr, setup, warmup_cosine
@@ -92,6 +95,8 @@ class Config:
     """Share of the codes in what the distance `code` is measured to, from 0 to 1."""
     code_weight: float = 1.0
     phoneme_weight: float = 10.0
+    pitch_weight: float = 0.1
+    """Of a harmonic vocoder; of others the pitch is not known."""
     mel_weight: float = 0.5
     coarse_weight: float = 0.25
     anchor_weight: float = 0.5
@@ -169,6 +174,9 @@ class Teaching(nn.Module):
         if coarse is not None:
             losses["coarse"] = mean_over((coarse.float() - task.target).abs(), task.real)
 
+        network = self.vocoder.network
+        if isinstance(network, HarmonicVocoder) and self.config.pitch_weight:
+            losses["pitch"] = self.off_pitch(network, mel, task)
         samples = self.sound(mel, task)
         heard = self.listener.hear(samples, self.samples_of(task))  # (B, S, C)
 
@@ -193,11 +201,24 @@ class Teaching(nn.Module):
 
     def sound(self, mel: Tensor, task: FlowTask) -> Tensor:
         """Samples (B, N) of a normalised mel (B, F, M), silent behind each row's end."""
+        with torch.autocast(mel.device.type, enabled=False):
+            return self.vocoder.network(self.natural(mel, task)).samples
+
+    def natural(self, mel: Tensor, task: FlowTask) -> Tensor:
+        """The log-mel (B, F, M) of a normalised one, silent behind each row's end."""
         flow = self.model.config
-        logs = mel * flow.mel_std + flow.mel_mean
-        logs = torch.where(task.real[..., None], logs, torch.full_like(logs, SILENCE))
-        with torch.autocast(logs.device.type, enabled=False):
-            return self.vocoder.network(logs).samples
+        logs = mel.float() * flow.mel_std + flow.mel_mean
+        return torch.where(task.real[..., None], logs, torch.full_like(logs, SILENCE))
+
+    def off_pitch(self, network: HarmonicVocoder, mel: Tensor, task: FlowTask) -> Tensor:
+        """Mean semitones between the pitch of `mel` and of the recorded one where that has any."""
+        with torch.autocast(mel.device.type, enabled=False):
+            mine, _, _ = network.controls(self.natural(mel, task))
+            with torch.no_grad():
+                theirs, _, _ = network.controls(self.natural(task.target, task))
+        voiced = task.generated.repeat_interleave(network.pitches, 1) & (voicing_of(theirs) > 0.5)
+        semitones = 12.0 * torch.log2(pitch_of(mine) / pitch_of(theirs)).abs()
+        return mean_over(semitones[..., None], voiced)
 
     def samples_of(self, task: FlowTask) -> Tensor:
         """(B,) samples of each row."""
@@ -267,7 +288,8 @@ def main(config: Config) -> None:
     examined = Teaching(twin, config, run.device)
     spoken_by, judged_by = run.parallel(teaching), run.parallel(critic)
     weights = {
-        "code": config.code_weight, "phonemes": config.phoneme_weight, "mel": config.mel_weight,
+        "code": config.code_weight, "phonemes": config.phoneme_weight,
+        "pitch": config.pitch_weight, "mel": config.mel_weight,
         "coarse": config.coarse_weight, "anchor": config.anchor_weight,
         "critic": config.critic_weight, "matching": config.matching_weight,
     }  # fmt: skip
