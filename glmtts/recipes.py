@@ -113,14 +113,16 @@ def flow_unguided() -> Any:
 def flow_cycle_nano() -> Any:
     """glmtts-nano's flow taught to be understood, half an hour of a core.
 
-    The laughing clips of runs/laughs.sh stand twice beside the plain ones, so that laughs stay.
+    The laughing clips of runs/laughs.sh stand twice beside the plain ones and the styled ones of
+    runs/styles.sh, so that laughs and styles stay.
     """
     from glmtts import hub
     from glmtts.train.flow_cycle import Config
 
     bundled = hub.resolve("glmtts-nano")
     return Config(
-        ",".join([TOKENS_TRAIN, *["data/laughs/tokens/train"] * 2]), bundled / "flow",
+        ",".join([TOKENS_TRAIN, "data/styles/tokens/train", *["data/laughs/tokens/train"] * 2]),
+        bundled / "flow",
         bundled / "vocoder", bundled / "speech_tokenizer", TOKENS_VALID,
     )  # fmt: skip
 

@@ -7,12 +7,11 @@ tokenizer listens: the sound shall be written as the very tokens it was made of 
 arXiv 1703.10593, with a tokenizer that stays as it is). A critic of mels keeps it from paying for
 clarity with naturalness.
 
-    code      distance of what the tokenizer hears to what it hears in the recorded mel, made sound
-              by the same vocoder; or to the codes of the tokens (`to_codes`), each of which stands
-              for the middle of many sounds, so that melody narrows
+    code      distance of what the tokenizer hears to the codes of the tokens
     phonemes  divergence of what its heads read in the sound from what they read in the codes
     pitch     how far the vocoder's pitch of the mel is from that of the recorded one, in semitones
-              (harmonic vocoders): a melody that regresses to the mean says no style
+              (harmonic vocoders): a code stands for the middle of many sounds, so that without this
+              the melody narrows, and styles with it
     mel       L1 to the recorded mel
     coarse    the same of the coarse mel
     anchor    distance to the velocities of the flow it started from (or another), told any style
@@ -91,8 +90,6 @@ class Config:
     """Largest norm of the gradient."""
     ema: float = 0.995
     """Decay of the averaged weights, which are those saved."""
-    to_codes: float = 0.0
-    """Share of the codes in what the distance `code` is measured to, from 0 to 1."""
     code_weight: float = 1.0
     phoneme_weight: float = 10.0
     pitch_weight: float = 0.1
@@ -121,7 +118,6 @@ class Config:
         require(self.steps > 0 and self.warmup > 0, "steps and warmup must be positive.")
         require(self.anchor_every > 0, "anchor_every must be positive; anchor_weight 0 for none.")
         require(0.0 <= self.told <= 1.0, "told is a share, from 0 to 1.")
-        require(0.0 <= self.to_codes <= 1.0, "to_codes is a share, from 0 to 1.")
 
 
 class Spoken(NamedTuple):
@@ -177,17 +173,14 @@ class Teaching(nn.Module):
         network = self.vocoder.network
         if isinstance(network, HarmonicVocoder) and self.config.pitch_weight:
             losses["pitch"] = self.off_pitch(network, mel, task)
-        samples = self.sound(mel, task)
-        heard = self.listener.hear(samples, self.samples_of(task))  # (B, S, C)
+        with torch.autocast(mel.device.type, enabled=False):
+            samples = network(self.natural(mel, task)).samples
+        token = self.listener.tokenizer.samples_per_token
+        heard = self.listener.hear(samples, task.count * token)  # (B, S, C)
 
         ids = task.tokens % model.config.network.vocab_size
         codes = F.embedding(ids, self.listener.codes)
-        goal = codes
-        if self.config.to_codes < 1.0:
-            with torch.no_grad():
-                recorded = self.listener.hear(self.sound(task.target, task), self.samples_of(task))
-            goal = recorded.lerp(codes, self.config.to_codes)
-        apart = self.listener.apart(heard, goal)
+        apart = self.listener.apart(heard, codes)
         less = self.listener.misheard(heard, codes)
         mine = task.generated[:, ::per]  # (B, S)
         losses["code"] = mean_over(apart[..., None], mine)
@@ -198,11 +191,6 @@ class Teaching(nn.Module):
             task, mel, task.target if coarse is None else coarse.detach().float(), samples, losses,
             mean_over(same[..., None].float(), mine),
         )  # fmt: skip
-
-    def sound(self, mel: Tensor, task: FlowTask) -> Tensor:
-        """Samples (B, N) of a normalised mel (B, F, M), silent behind each row's end."""
-        with torch.autocast(mel.device.type, enabled=False):
-            return self.vocoder.network(self.natural(mel, task)).samples
 
     def natural(self, mel: Tensor, task: FlowTask) -> Tensor:
         """The log-mel (B, F, M) of a normalised one, silent behind each row's end."""
@@ -219,10 +207,6 @@ class Teaching(nn.Module):
         voiced = task.generated.repeat_interleave(network.pitches, 1) & (voicing_of(theirs) > 0.5)
         semitones = 12.0 * torch.log2(pitch_of(mine) / pitch_of(theirs)).abs()
         return mean_over(semitones[..., None], voiced)
-
-    def samples_of(self, task: FlowTask) -> Tensor:
-        """(B,) samples of each row."""
-        return task.count * self.listener.tokenizer.samples_per_token
 
 
 def anchor(model: TokenToMel, frozen: TokenToMel, batch: FlowBatch, temperature: float) -> Tensor:
