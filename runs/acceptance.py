@@ -7,10 +7,10 @@
 Sets, in both languages:
 
     bundled  100 + 100 held-out sentences of the corpus, the model's own voices in turn
-    clones   50 + 50 other held-out sentences, voices cloned from clips of held-out speakers
+    clones   50 + 50 held-out sentences, voices cloned from clips of held-out speakers
     hard     30 + 30: tongue twisters, repeated words, one to three characters, 500, numbers
-    real     15 + 15 of the sentences of `bundled`, cloned from the recordings in --real (FILE.wav
-             with what it says in FILE.txt)
+    real     15 + 15 held-out sentences, cloned from the recordings in --real (FILE.wav with what
+             it says in FILE.txt)
 
 A sentence that is spoken already is not spoken again; one that cannot be is counted as missing,
 which the judge takes for an error. The judge is any program that takes lines of {"wav", "text",

@@ -92,15 +92,15 @@ class Config:
     """Decay of the averaged weights, which are those saved."""
     code_weight: float = 1.0
     phoneme_weight: float = 10.0
-    pitch_weight: float = 0.1
+    pitch_weight: float = 0.25
     """Of a harmonic vocoder; of others the pitch is not known."""
     mel_weight: float = 0.5
     coarse_weight: float = 0.25
     anchor_weight: float = 0.5
     anchor_every: int = 3
     """Steps from one with the anchor to the next."""
-    critic_weight: float = 0.1
-    matching_weight: float = 0.3
+    critic_weight: float = 0.25
+    matching_weight: float = 0.6
     log_every: int = 20
     save_every: int = 100
     valid_every: int = 100
