@@ -37,6 +37,14 @@ _UNLIKELY, _PROGRESS = -1.0, USUAL / 2.5
 
 _PHONEME = {number: phoneme for phoneme, number in CTC_CLASS.items()}
 
+_VOICELESS = frozenset((
+    "B", "P", "D", "T", "G", "K", "F", "H", "J", "Q", "X", "ZH", "CH", "SH", "Z", "C", "S",
+    "EN_P", "EN_T", "EN_K", "EN_CH", "EN_F", "EN_TH", "EN_S", "EN_SH", "EN_HH",
+))  # fmt: skip
+"""First sounds before which there is no voice."""
+_VOICED = 2
+"""Voiced tokens that other first sounds have before they are read."""
+
 
 class Proofreader:
     """How badly speech tokens read as a text."""
@@ -224,6 +232,43 @@ class Proofreader:
         pitch, voicing = self._heads.pitch_curve(codes.float())
         begins = 1.0 - self._log_probs(tokens)[:, 0].exp()
         return pitch[0].cpu(), voicing[0].sigmoid().cpu(), begins.repeat_interleave(2)
+
+    @torch.inference_mode()
+    def well_begun(self, tokens: Sequence[int], phonemes: Sequence[str]) -> list[int]:
+        """Cut off a false start: voice ahead of the first word, which says nothing.
+
+        The head that reads phonemes does so a token or two behind their beginning. Voice that is
+        further ahead, or ahead of a voiceless sound, belongs to no word.
+
+        Args:
+            tokens: (S,) speech tokens.
+            phonemes: (T,) phoneme tokens of the text.
+
+        Returns:
+            The first token (silence) and those from the first word on; all where it begins well.
+        """
+        read = [int(label) for label in self._log_probs(tokens).argmax(-1)] if tokens else []
+        first = next((place for place, label in enumerate(read) if label), 0)
+        if not phonemes or not first:
+            return list(tokens)
+        voicing = self.melody(tokens)[1].view(-1, 2).mean(1)
+        voiced = [bool(share > 0.5) for share in voicing[:first]]
+        voiceless = phonemes[0].strip("<|>").rstrip("0123456789") in _VOICELESS
+        if sum(voiced) <= (0 if voiceless else _VOICED):
+            return list(tokens)
+        near = (0 if voiced[-1] else 1) if voiceless else _VOICED
+        return [*tokens[:1], *tokens[first - near :]]
+
+    @torch.inference_mode()
+    def owners(self, tokens: Sequence[int], phonemes: Sequence[str]) -> list[int]:
+        """The index of the phoneme that each token says; -1 where S tokens cannot spell them.
+
+        Args:
+            tokens: (S,) speech tokens.
+            phonemes: (T,) phoneme tokens of the text.
+        """
+        labels = [CTC_CLASS[phoneme] for phoneme in phonemes]
+        return ctc_align(self._log_probs(tokens), labels) or [-1] * len(tokens)
 
     @torch.inference_mode()
     def spans(self, tokens: Sequence[int], phonemes: Sequence[str]) -> list[tuple[int, int]]:

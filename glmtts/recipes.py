@@ -163,7 +163,7 @@ def vocoder_nano() -> Any:
     """Vocoder of glmtts-nano."""
     from glmtts.train.vocoder import Config
 
-    return Config(AUDIO_TRAIN, AUDIO_VALID, steps=2_600, batch=12)
+    return Config(AUDIO_TRAIN, AUDIO_VALID, steps=2_600, batch=12, raised=0.3)
 
 
 def vocoder_tiny() -> Any:
@@ -184,7 +184,7 @@ def vocoder_refined() -> Any:
     return Config(
         AUDIO_TRAIN, AUDIO_VALID, init=Path("runs/nano/vocoder/vocoder"), refiner=RefinerConfig(),
         steps=12_000, batch=12, lr=6e-4, phase_weight=0.5, adversarial_from=500, disc_share=0.5,
-        disc_windows=(2048, 1024, 512, 256), ema=0.998, valid_every=1_000,
+        disc_windows=(2048, 1024, 512, 256), ema=0.998, valid_every=1_000, raised=0.3,
     )  # fmt: skip
 
 

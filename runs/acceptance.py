@@ -27,11 +27,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from held_out import speakers
+from held_out import held_out_sentences, speakers
 from tqdm import tqdm
 
 from glmtts import Sampling, SpeakOptions, Synthesizer
-from glmtts.data.manifest import Utterance, read_clips, read_manifest
+from glmtts.data.manifest import read_clips, read_manifest
 from glmtts.errors import GlmTtsError
 from glmtts.voice import Voice
 
@@ -96,14 +96,6 @@ def hard() -> list[tuple[str, str, str]]:
     return [*rows, *(("long", lang, text) for lang, text in long)]
 
 
-def spread(clips: list[Utterance], language: str) -> list[str]:
-    """All held-out texts of `language` of 2 to 9 s, without repetition."""
-    return list(dict.fromkeys(
-        clip.text for clip in clips
-        if clip.split == "valid_text" and clip.lang == language and 2 < clip.seconds < 9
-    ))  # fmt: skip
-
-
 def every(texts: list[str], count: int, offset: int = 0) -> list[str]:
     """So many of them, evenly spread."""
     return [texts[(offset + i * len(texts) // count) % len(texts)] for i in range(count)]
@@ -114,7 +106,7 @@ def cases(flags: argparse.Namespace) -> Iterator[dict[str, Any]]:
     clips = read_manifest(flags.manifest)
     prompts = flags.out / "prompts"
     for language in ("zh", "en"):
-        texts = spread(clips, language)
+        texts = list(held_out_sentences(clips, language))
         if "bundled" in flags.sets:
             for number, text in enumerate(every(texts, 100)):
                 yield {"set": "bundled", "id": f"bundled-{language}-{number}", "text": text,

@@ -8,6 +8,7 @@ of the speakers of `valid_speaker` that say them: a few of each language, in tur
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from glmtts.data.manifest import Utterance, read_clips, read_manifest
@@ -27,12 +28,7 @@ def main() -> None:
         prompts = speakers(clips, language, flags.voices)
         for clip, sound in read_clips(flags.manifest.parent, sorted(prompts, key=place)):
             sound.save(flags.out / f"{language}-{clip.id}.wav")
-        texts = {
-            clip.text: clip
-            for clip in clips
-            if clip.split == "valid_text" and clip.lang == language and 2 < clip.seconds < 9
-        }
-        for index, (text, clip) in enumerate(texts.items()):
+        for index, (text, clip) in enumerate(held_out_sentences(clips, language).items()):
             prompt = prompts[index % len(prompts)]
             rows.append({
                 "id": f"{language}-{clip.id}", "text": text, "language": language,
@@ -42,6 +38,15 @@ def main() -> None:
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (flags.out / "held_out.jsonl").write_text(lines, encoding="utf-8")
     print(f"{len(rows)} cases in {flags.out / 'held_out.jsonl'}")
+
+
+def held_out_sentences(clips: Sequence[Utterance], language: str) -> dict[str, Utterance]:
+    """Every text of `language` that no training heard, which took 2 to 9 s; and a clip of it."""
+    return {
+        clip.text: clip
+        for clip in clips
+        if clip.split == "valid_text" and clip.lang == language and 2 < clip.seconds < 9
+    }
 
 
 def speakers(clips: list[Utterance], language: str, count: int) -> list[Utterance]:

@@ -43,6 +43,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from held_out import held_out_sentences
 from side_by_side_table import figures, table
 from tqdm import tqdm
 
@@ -65,8 +66,6 @@ TOOLS = {
 }
 KOKORO_VOICES = {"zh": "zf_xiaoxiao", "en": "af_heart"}
 WARM = {"zh": "今天天气很好，我们一起去公园散步吧。", "en": "We reached the top before sunset."}
-SHORTEST, LONGEST = 2.0, 9.0
-"""Seconds that a text took the speaker of the manifest."""
 JUDGES = ("cer", "mos")
 
 
@@ -81,13 +80,7 @@ def chosen(clips: Sequence[Utterance], count: int) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     for language in ("zh", "en"):
-        texts = {
-            clip.text: clip.id
-            for clip in clips
-            if clip.split == "valid_text"
-            and clip.lang == language
-            and SHORTEST < clip.seconds < LONGEST
-        }
+        texts = held_out_sentences(clips, language)
         if len(texts) < count:
             raise BadInput(
                 f"{count} sentences of {language} are wanted and {len(texts)} are held out. Give "
@@ -95,8 +88,8 @@ def chosen(clips: Sequence[Utterance], count: int) -> list[dict[str, Any]]:
             )
         kept = list(texts.items())
         rows += [
-            {"id": f"{language}-{name}", "text": text, "language": language, "seed": number}
-            for number, (text, name) in enumerate(
+            {"id": f"{language}-{clip.id}", "text": text, "language": language, "seed": number}
+            for number, (text, clip) in enumerate(
                 kept[number * len(kept) // count] for number in range(count)
             )
         ]

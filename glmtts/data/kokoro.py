@@ -365,21 +365,41 @@ class Kokoro:
             )
         tokens = torch.tensor([[0, *ids, 0]])
         style, predictor = self.style(speaker, len(ids)), self.model.predictor
-        if manner is None:
-            audio, _ = self.model.forward_with_tokens(tokens, style, speed)
-            return audio.float().clone()
-        curves = predictor.F0Ntrain
+        tempo = speed * (manner.tempo if manner else 1.0)
+        curves, durations = predictor.F0Ntrain, predictor.duration_proj.forward
 
         def bent(*inputs: Tensor) -> tuple[Tensor, Tensor]:
             f0, energy = curves(*inputs)
-            return manner.bend_pitch(f0), manner.bend_energy(energy)
+            return (manner.bend_pitch(f0), manner.bend_energy(energy)) if manner else (f0, energy)
 
         predictor.F0Ntrain = bent
+        predictor.duration_proj.forward = lambda x: steady_ends(durations(x), tempo)
         try:
-            audio, _ = self.model.forward_with_tokens(tokens, style, speed * manner.tempo)
+            audio, _ = self.model.forward_with_tokens(tokens, style, tempo)
         finally:
-            predictor.F0Ntrain = curves
+            predictor.F0Ntrain, predictor.duration_proj.forward = curves, durations
         return audio.float().clone()
+
+
+def steady_ends(logits: Tensor, tempo: float) -> Tensor:
+    """Keep the silence at both ends of a slow clip as long as it is at the usual tempo.
+
+    The teacher takes the sum of the sigmoids for the frames of a symbol and divides it by the
+    tempo. Silence that is stretched so turns into a short vowel before the first word.
+
+    Args:
+        logits: (B, T, D).
+        tempo: Above 1 nothing is changed.
+
+    Returns:
+        (B, T, D).
+    """
+    if tempo >= 1.0:
+        return logits
+    longest = logits.shape[-1]
+    frames = logits.sigmoid().sum(-1, keepdim=True)[:, [0, -1]] * tempo
+    ends = torch.logit(frames / longest, eps=1e-4).expand(-1, -1, longest)
+    return torch.cat([ends[:, :1], logits[:, 1:-1], ends[:, 1:]], dim=1)
 
 
 # ----- bf16 ---------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """Shards with audio to crops for the vocoder. Read VocoderBatches.batch first."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soxr
 import torch
 from safetensors.numpy import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
@@ -122,6 +124,8 @@ class VocoderBatches:
         pitches: int,
         seed: int = 0,
         rank: int = 0,
+        raised: float = 0.0,
+        raised_by: float = 1.0,
     ) -> None:
         """Index the shards.
 
@@ -133,10 +137,13 @@ class VocoderBatches:
             pitches: Pitch points a frame.
             seed: Of the crops.
             rank: Of this process.
+            raised: Share of the crops that are played faster, and so higher, than recorded.
+            raised_by: The largest factor of that.
         """
         self.corpus, self.spec = Corpus(folder), spec
         self.rows, self.frames, self.pitches = rows, frames, pitches
         self.seed, self.rank = seed, rank
+        self.raised, self.raised_by = raised, raised_by
         self.step_size = spec.hop_length // pitches
         self.pitch = PitchTrack(folder, self.corpus, spec.sample_rate, self.step_size)
         lengths = np.array([self.corpus.length("audio", i) for i in range(len(self.corpus))])
@@ -149,27 +156,38 @@ class VocoderBatches:
         for _ in range(self.rows):
             clip = min(int(np.searchsorted(self._cumulative, rng.random())), len(self.corpus) - 1)
             points = self.corpus.length("audio", clip) // self.step_size
-            start = int(rng.integers(0, max(1, points - self.frames * self.pitches + 1)))
-            samples, pitch = self.crop(clip, start)
+            factor = 1.0
+            if self.raised and rng.random() < self.raised:
+                factor = self.raised_by ** rng.random()
+            wanted = math.ceil(self.frames * self.pitches * factor)
+            start = int(rng.integers(0, max(1, points - wanted + 1)))
+            samples, pitch = self.crop(clip, start, factor)
             gain = 10.0 ** (rng.uniform(-9.0, 3.0) / 20.0)
             rows.append((np.clip(samples * gain, -1.0, 1.0), pitch))
         return self.collate(rows)
 
-    def crop(self, clip: int, start: int) -> tuple[np.ndarray, np.ndarray]:
-        """Samples with margins, and pitch (negative: unvoiced), from pitch point `start`."""
-        audio = self.corpus.array("audio", clip)
-        margin = MARGIN * self.spec.hop_length
-        count = self.frames * self.spec.hop_length + 2 * margin
-        samples = np.zeros(count, np.float32)
-        first = start * self.step_size - margin
-        low, high = max(0, first), min(len(audio), first + count)
+    def crop(self, clip: int, start: int, factor: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """Samples with margins, and pitch (negative: unvoiced), from pitch point `start`.
+
+        With a factor the clip is played that much faster: tempo, pitch and formants rise alike.
+        """
+        audio, hop = self.corpus.array("audio", clip), self.spec.hop_length
+        count = (self.frames + 2 * MARGIN) * hop
+        source = math.ceil(count * factor)
+        samples = np.zeros(source, np.float32)
+        first = start * self.step_size - round(MARGIN * hop * factor)
+        low, high = max(0, first), min(len(audio), first + source)
         samples[low - first : high - first] = audio[low:high] / 32768.0
-        whole, points = self.pitch[clip], self.frames * self.pitches
-        signs = np.where(widened(whole > 0), 1.0, -1.0)
-        pad = max(0, start + points - len(whole))
-        track = np.pad(without_gaps(whole), (0, pad), mode="edge")
-        track = track * np.pad(signs, (0, pad), constant_values=-1.0)
-        return samples, track[start : start + points].astype(np.float32)
+        if factor != 1.0:
+            rate = self.spec.sample_rate
+            samples = soxr.resample(samples, rate * factor, rate)
+            samples = np.pad(samples, (0, max(0, count - len(samples))))[:count]
+        whole = self.pitch[clip]
+        at = np.rint(start + np.arange(self.frames * self.pitches) * factor).astype(np.int64)
+        nearest = np.minimum(at, len(whole) - 1)
+        voiced = widened(whole > 0)[nearest] & (at < len(whole))
+        track = without_gaps(whole)[nearest] * factor
+        return samples, np.where(voiced, track, -track).astype(np.float32)
 
     def collate(self, rows: list[tuple[np.ndarray, np.ndarray]]) -> VocoderBatch:
         """Crops with margins to a batch; the sign of the pitch says whether it is voiced."""

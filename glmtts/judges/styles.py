@@ -36,7 +36,8 @@ from glmtts.style_net import Hears, StyleNet, statistics
 RATE, HOP = AudioSpec().sample_rate, AudioSpec().hop_length
 ASSETS = Path(__file__).parent.parent / "assets" / "judges"
 LOUDNESS_DB = 40.0
-"""Range of the loudness that is looked at, below the loud parts of a clip."""
+"""Range of the loudness that is looked at, below the loudest frame of a clip. What is voiced below
+that (for a pitch tracker a hum of -75 dB behind vocoded speech is) nobody hears."""
 
 
 # ----- what it is told from -----------------------------------------------------------------------
@@ -73,7 +74,7 @@ def statistics_of_sound(
     power = np.square(samples[: frames * hop_length].reshape(frames, hop_length)).mean(axis=1)
     level = 10.0 * np.log10(power + 1e-10)
     loudness = np.clip(level - level.max(initial=-100.0), -LOUDNESS_DB, 0.0) / LOUDNESS_DB
-    voiced = f0 > 0
+    voiced = (f0 > 0) & (loudness > -1.0)
     spoken = np.flatnonzero(voiced)
     seconds = (spoken[-1] - spoken[0] + 1) * hop_length / RATE if len(spoken) else 1.0
     usual = max(0.1, expected_seconds(STYLE_TAG.sub("", text)) - SECONDS_OF_SILENCE)

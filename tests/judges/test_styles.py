@@ -104,6 +104,15 @@ def test_level_and_loudness_of_a_voice_do_not_matter():
     assert quicker[-1] > one[-1] + 0.5, "more words in the same time"
 
 
+def test_a_hum_that_nobody_hears_is_no_voice():
+    f0 = melody(np.random.default_rng(2), Manner()).astype(np.float32)
+    sound = voiced(f0).astype(np.float32) / 32768
+    hum = 10.0 ** (-75.0 / 20.0) * np.sin(np.arange(len(sound)) * (2 * np.pi * 110.0 / RATE))
+    told = statistics_of_sound(f0, sound, HOP, "some words")
+    heard = statistics_of_sound(np.where(f0 > 0, f0, 110.0), sound + hum, HOP, "some words")
+    torch.testing.assert_close(heard, told, atol=2e-2, rtol=0)
+
+
 def test_a_speaker_is_of_one_side_and_a_blend_of_both_is_of_none():
     sides = {name: side_of(name) for name in ("af_bella", "am_adam", "bf_emma", "jf_alpha")}
     assert set(sides.values()) == {0, 1}

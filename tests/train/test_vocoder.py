@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from glmtts import checkpoint
 from glmtts.audio import AudioSpec, log_mel
+from glmtts.data.pitch import track_pitch
 from glmtts.data.shards import Clip, write_shard
 from glmtts.data.vocoder_batches import VocoderBatches, widened, without_gaps, without_spikes
 from glmtts.errors import BadInput
@@ -135,6 +136,29 @@ def test_batches_hold_the_true_mel_and_pitch(shards: Path) -> None:
     assert torch.equal(batch.samples, batches.batch(7).samples)
     assert not torch.equal(batch.samples, batches.batch(8).samples)
     assert (shards / "pitch-240.safetensors").exists()
+
+
+def test_raised_crops_are_higher_and_so_is_the_pitch_that_is_told(shards: Path) -> None:
+    shape = {"rows": 16, "frames": 20, "pitches": 2}
+    spec = AudioSpec()
+    low = VocoderBatches(str(shards), spec, **shape).batch(3)
+    high = VocoderBatches(str(shards), spec, **shape, raised=1.0, raised_by=3.0).batch(3)
+    assert high.samples.shape == low.samples.shape
+    assert high.mel.shape == low.mel.shape
+    assert float(low.pitch[low.voiced].max()) < 210.0
+    assert float(high.pitch[high.voiced].max()) > 300.0
+    for samples, told, voiced in zip(high.samples, high.pitch, high.voiced, strict=True):
+        found = torch.from_numpy(track_pitch(samples.numpy(), spec.sample_rate, 240))
+        both = voiced & (found > 0)
+        if int(both.sum()) > 10:
+            wrong = (found[both] / told[both]).log2().abs().median()
+            assert float(wrong) < 0.02, "a quarter of a semitone"
+
+
+def test_how_much_is_raised_must_make_sense(shards: Path, tmp_path: Path) -> None:
+    for wrong, name in (({"raised": 1.5}, "raised is"), ({"raised_by": 0.5}, "raised_by is")):
+        with pytest.raises(BadInput, match=name):
+            tiny(shards, tmp_path, **wrong)
 
 
 def test_a_pitch_file_of_other_shards_is_refused(shards: Path, tmp_path: Path) -> None:
