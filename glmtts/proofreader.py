@@ -30,6 +30,10 @@ NO_LAUGH = 1.0
 """What a laugh that is not there adds to the reading error, in nat a phoneme."""
 UNLIKE = 1.5
 """What it adds to the reading error, in nat a phoneme, when a sentence is not said as asked."""
+LEFT = 0.8
+"""What the flow leaves of the deviations of pitch: a manner must be clear in so much of them."""
+FALSE_START = 0.5
+"""What voice ahead of the first word adds to the reading error, in nat a phoneme."""
 _LAUGH = 1 + len(CTC_CLASS)
 """Class of a laugh, whatever is said there."""
 _UNLIKELY, _PROGRESS = -1.0, USUAL / 2.5
@@ -321,7 +325,7 @@ class Proofreader:
         if self._styles is None or style not in self._styles.config.styles:
             return 0.0
         try:
-            return UNLIKE * (1.0 - self._styles.chances(self.manner(tokens))[style])
+            return UNLIKE * (1.0 - self._styles.chances(self.manner(tokens, LEFT))[style])
         except BadAudio:
             return UNLIKE
 
@@ -393,9 +397,13 @@ class SentenceJudge:
     style: str | None = None
 
     def misread(self, tokens: Sequence[int]) -> float:
-        """See `Proofreader.misread`; with a style `Proofreader.unlike` is added."""
+        """See `Proofreader.misread`; `unlike` a style and a false start are added."""
         found = self.proofreader.misread(tokens, self.phonemes, self.laughs)
-        return found + (self.proofreader.unlike(tokens, self.style) if self.style else 0.0)
+        if self.style:
+            found += self.proofreader.unlike(tokens, self.style)
+            begun = self.proofreader.well_begun(tokens, self.phonemes)
+            found += FALSE_START * (0 not in self.laughs and len(begun) < len(tokens))
+        return found
 
     def so_far(self, beginnings: Sequence[Sequence[int]]) -> list[float]:
         """See `Proofreader.misread_so_far`."""

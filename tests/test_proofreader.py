@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glmtts.proofreader import NO_LAUGH, UNLIKE, USUAL, WHOLE_LAUGH, Proofreader
+from glmtts.proofreader import FALSE_START, NO_LAUGH, UNLIKE, USUAL, WHOLE_LAUGH, Proofreader
 from glmtts.speech_tokenizer import (
     SpeechTokenizer,
     SpeechTokenizerConfig,
@@ -238,3 +238,65 @@ def test_a_style_that_is_not_heard_counts_as_misread(
     silent = frames[0], torch.zeros(200), frames[2]
     monkeypatch.setattr(proofreader, "melody", lambda tokens: silent)
     assert sad.misread(tokens) == pytest.approx(plain.misread(tokens) + UNLIKE)
+
+
+class Voicing(Reading):
+    """What it reads as nothing may be voiced: `vowel` and all tokens that say something are."""
+
+    vowel = CLASSES - 1
+
+    def phoneme_scores(self, codes: Tensor) -> Tensor:
+        nothing = 12.0 * torch.eye(CLASSES)[0]
+        return torch.where(codes.argmax(-1, keepdim=True) == self.vowel, nothing, codes)
+
+    def pitch_curve(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        voiced = (codes.argmax(-1) > 0).repeat_interleave(2, -1)
+        return torch.zeros_like(voiced).float(), torch.where(voiced, 9.0, -9.0)
+
+
+@pytest.fixture(scope="module")
+def voiced() -> Proofreader:
+    tokenizer = SpeechTokenizer(
+        SpeechTokenizerConfig(dim=16, heads=2, ffn=16, layers=1, codes=CLASSES, code_dim=CLASSES)
+    )
+    with torch.no_grad():
+        tokenizer.quantizer.weight.copy_(12.0 * torch.eye(CLASSES))
+    return Proofreader(tokenizer, Voicing(TokenizerHeadsConfig(code_dim=CLASSES, classes=CLASSES)))
+
+
+@pytest.mark.parametrize(
+    ("first", "lead", "kept"),
+    [
+        ("ta1", "..", ".."),
+        ("ta1", ".vvv.", ".."),
+        ("ta1", ".vvv", "."),
+        ("ta1", ".v..", ".."),
+        ("ma1", ".vv", ".vv"),
+        ("ma1", ".vvvvv", ".vv"),
+        ("ma1", "...", "..."),
+        ("ma1", "", ""),
+    ],
+)
+def test_a_false_start_is_cut_off(voiced: Proofreader, first: str, lead: str, kept: str) -> None:
+    marks = {".": 0, "v": Voicing.vowel}
+    said, phonemes = spoken(first), pinyin_to_tokens(first)
+    found = voiced.well_begun([marks[mark] for mark in lead] + said, phonemes)
+    assert found == [marks[mark] for mark in kept] + said
+    assert voiced.well_begun([], phonemes) == []
+
+
+def test_a_false_start_in_a_style_counts_as_misread(voiced: Proofreader) -> None:
+    phonemes, tokens = pinyin_to_tokens("ta1"), [0, *[Voicing.vowel] * 3, 0, *spoken("ta1")]
+    sad, plain = voiced.judge(phonemes, style="sad"), voiced.judge(phonemes)
+    after_laugh = voiced.judge(phonemes, [0], style="sad")
+    assert sad is not None
+    assert plain is not None
+    assert after_laugh is not None
+    assert sad.misread(tokens) == pytest.approx(plain.misread(tokens) + FALSE_START)
+    assert sad.misread(spoken("ta1")) == plain.misread(spoken("ta1"))
+    assert after_laugh.misread(tokens) == voiced.misread(tokens, phonemes, [0])
+
+
+def test_each_token_has_its_phoneme(proofreader: Proofreader) -> None:
+    assert proofreader.owners(spoken("ni3", "hao3"), PHONEMES) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert proofreader.owners([0, 0], PHONEMES) == [-1, -1]

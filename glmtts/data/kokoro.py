@@ -372,8 +372,10 @@ class Kokoro:
             f0, energy = curves(*inputs)
             return (manner.bend_pitch(f0), manner.bend_energy(energy)) if manner else (f0, energy)
 
-        predictor.F0Ntrain = bent
-        predictor.duration_proj.forward = lambda x: steady_ends(durations(x), tempo)
+        def steady(inputs: Tensor) -> Tensor:
+            return steady_ends(durations(inputs), tempo)
+
+        predictor.F0Ntrain, predictor.duration_proj.forward = bent, steady
         try:
             audio, _ = self.model.forward_with_tokens(tokens, style, tempo)
         finally:

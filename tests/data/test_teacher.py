@@ -317,3 +317,12 @@ def test_a_share_of_the_clips_gets_a_laugh_and_says_where(folder: Path):
     assert ["[laughter]" in clip.text for clip in clips] == [job.laughs for job in jobs]
     with pytest.raises(BadInput, match="other texts, styles or another seed"):
         teacher.speak(TEXTS[:12], folder, folder.parent, processes=1)
+
+
+def test_the_silence_around_slow_speech_is_not_stretched():
+    frames = torch.tensor([18.0, 2.0, 3.0, 2.5, 16.0])
+    logits = torch.logit(frames / 50)[None, :, None].expand(-1, -1, 50)
+    slow = kokoro.steady_ends(logits, 0.72).sigmoid().sum(-1)[0] / 0.72
+    torch.testing.assert_close(slow[[0, -1]], frames[[0, -1]])
+    torch.testing.assert_close(slow[1:-1], frames[1:-1] / 0.72)
+    assert kokoro.steady_ends(logits, 1.2) is logits
