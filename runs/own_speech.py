@@ -12,6 +12,7 @@ little else, for all the rest is its own.
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from glmtts import Sampling, Synthesizer
 from glmtts.data.shards import Clip, Corpus, write_shard
+from glmtts.errors import GlmTtsError
 from glmtts.text.styles import NEUTRAL, STYLES, TAGS, tag
 from glmtts.voice import Prompt
 
@@ -56,23 +58,27 @@ def main() -> None:
     parser.add_argument("words", help="shards of tokens, several separated by commas")
     parser.add_argument("out", type=Path)
     evenly = [f"{style}=100" for style in (NEUTRAL, *STYLES)]
-    parser.add_argument("--say", nargs="+", default=evenly, metavar="STYLE=COUNT")
+    parser.add_argument("--say", nargs="+", default=evenly, metavar="STYLE=COUNT",
+                        help="what to say and how often (default: all, 100 each)")  # fmt: skip
     parser.add_argument("--model", default="glmtts-nano")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--longest", type=float, default=7.0, help="seconds of the clips")
     flags = parser.parse_args()
     if flags.out.exists():
         parser.error(f"{flags.out} is there already.")
+    wanted = list[str]()
+    for part in flags.say:
+        style, _, count = part.partition("=")
+        if style not in (NEUTRAL, *STYLES) or not count.isdecimal():
+            known = ", ".join((NEUTRAL, *STYLES))
+            parser.error(f"--say {part}: expected STYLE=COUNT with a style of {known}.")
+        wanted += [style] * int(count)
     model = Synthesizer.load(flags.model, device="cpu")
     reader = model.proofreader
     if reader is None:
         parser.error(f"{flags.model} cannot read its own tokens.")
     rng = np.random.default_rng(flags.seed)
     clips = [clip for clip in Corpus(flags.words).clips if clip.seconds <= flags.longest]
-    wanted = [
-        style for part in flags.say
-        for style, _, count in [part.partition("=")] for _ in range(int(count))
-    ]  # fmt: skip
     done, shard, cut = list[tuple[Clip, list[int]]](), 0, dict[str, list[int]]()
 
     def write() -> None:
@@ -108,4 +114,7 @@ def main() -> None:
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
-    main()
+    try:
+        main()
+    except GlmTtsError as problem:
+        sys.exit(str(problem))
