@@ -232,10 +232,9 @@ class Proofreader:
             Log F0, from the mean of the clip; whether it is voiced, and whether a phoneme begins
             (CTC), both from 0 to 1: (2 S,) each.
         """
-        codes = F.embedding(torch.tensor([list(tokens)], device=self._codes.device), self._codes)
-        pitch, voicing = self._heads.pitch_curve(codes.float())
+        pitch, voicing = self._pitch_curve(tokens)
         begins = 1.0 - self._log_probs(tokens)[:, 0].exp()
-        return pitch[0].cpu(), voicing[0].sigmoid().cpu(), begins.repeat_interleave(2)
+        return pitch, voicing, begins.repeat_interleave(2)
 
     @torch.inference_mode()
     def well_begun(self, tokens: Sequence[int], phonemes: Sequence[str]) -> list[int]:
@@ -255,7 +254,7 @@ class Proofreader:
         first = next((place for place, label in enumerate(read) if label), 0)
         if not phonemes or not first:
             return list(tokens)
-        voicing = self.melody(tokens)[1].view(-1, 2).mean(1)
+        voicing = self._pitch_curve(tokens)[1].view(-1, 2).mean(1)
         voiced = [bool(share > 0.5) for share in voicing[:first]]
         voiceless = phonemes[0].strip("<|>").rstrip("0123456789") in _VOICELESS
         if sum(voiced) <= (0 if voiceless else _VOICED):
@@ -358,6 +357,12 @@ class Proofreader:
         owners = ctc_align(scores, labels, whole=whole)
         found = [labels[owner] for owner in owners] or [0] * len(tokens)
         return [0 if label == _LAUGH else label for label in found]
+
+    def _pitch_curve(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Log F0 from the mean of the clip, and whether it is voiced, from 0 to 1: (2 S,) each."""
+        codes = F.embedding(torch.tensor([list(tokens)], device=self._codes.device), self._codes)
+        pitch, voicing = self._heads.pitch_curve(codes.float())
+        return pitch[0].cpu(), voicing[0].sigmoid().cpu()
 
     def _log_probs(self, tokens: Sequence[int] | Sequence[Sequence[int]]) -> torch.Tensor:
         """(..., S) tokens -> (..., S, classes) log-probabilities on the CPU, class 0 the blank."""

@@ -24,14 +24,19 @@ class Reading(TokenizerHeads):
         return codes
 
 
-@pytest.fixture(scope="module")
-def proofreader() -> Proofreader:
+def reader(heads: type[Reading]) -> Proofreader:
+    """One for whom the codes are the classes that `heads` read in them."""
     tokenizer = SpeechTokenizer(
         SpeechTokenizerConfig(dim=16, heads=2, ffn=16, layers=1, codes=CLASSES, code_dim=CLASSES)
     )
     with torch.no_grad():
         tokenizer.quantizer.weight.copy_(12.0 * torch.eye(CLASSES))
-    return Proofreader(tokenizer, Reading(TokenizerHeadsConfig(code_dim=CLASSES, classes=CLASSES)))
+    return Proofreader(tokenizer, heads(TokenizerHeadsConfig(code_dim=CLASSES, classes=CLASSES)))
+
+
+@pytest.fixture(scope="module")
+def proofreader() -> Proofreader:
+    return reader(Reading)
 
 
 def spoken(*syllables: str) -> list[int]:
@@ -256,12 +261,7 @@ class Voicing(Reading):
 
 @pytest.fixture(scope="module")
 def voiced() -> Proofreader:
-    tokenizer = SpeechTokenizer(
-        SpeechTokenizerConfig(dim=16, heads=2, ffn=16, layers=1, codes=CLASSES, code_dim=CLASSES)
-    )
-    with torch.no_grad():
-        tokenizer.quantizer.weight.copy_(12.0 * torch.eye(CLASSES))
-    return Proofreader(tokenizer, Voicing(TokenizerHeadsConfig(code_dim=CLASSES, classes=CLASSES)))
+    return reader(Voicing)
 
 
 @pytest.mark.parametrize(
