@@ -1,7 +1,9 @@
-"""What a model says, the best of several tries, as shards that its language model learns from.
+r"""What a model says, the best of several tries, as shards that its language model learns from.
 
     python runs/own_speech.py data/nano/tokens/train data/own/tokens --say sad=400 neutral=200
-    glmtts train lm --init glmtts/assets/nano/lm --data data/own/tokens ...
+    glmtts train lm --init glmtts/assets/nano/lm --tokenizer glmtts/assets/nano/text_tokenizer \
+        --data data/own/tokens --steps 110 --rows 8 --lr 1e-4 --warmup 15 --ema 0.97 \
+        --prompt-share 0.3 --fragment-share 0.05
 
 The words are those of clips in shards of tokens; any of them can be said in any style. Of each the
 model draws as many candidates as it does for a listener and keeps the best. A false start is cut
@@ -13,6 +15,7 @@ little else, for all the rest is its own.
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,8 @@ from tqdm import tqdm
 
 from glmtts import Sampling, Synthesizer
 from glmtts.data.shards import Clip, Corpus, write_shard
-from glmtts.errors import GlmTtsError
+from glmtts.errors import BadInput, GlmTtsError
+from glmtts.proofreader import Proofreader
 from glmtts.text.styles import NEUTRAL, STYLES, TAGS, tag
 from glmtts.voice import Prompt
 
@@ -33,7 +37,9 @@ def phonemes_of(clip: Clip) -> list[str]:
     return [phoneme for _, said in clip.units for phoneme in said]
 
 
-def say(model: Synthesizer, clip: Clip, style: str, seed: int) -> tuple[Clip, list[int]] | None:
+def say(
+    model: Synthesizer, reader: Proofreader, clip: Clip, style: str, seed: int
+) -> tuple[Clip, list[int]] | None:
     """The words of a clip in a style, as the model says them best; None: they break off."""
     units = [(surface, tuple(said)) for surface, said in clip.units if surface not in TAGS]
     phonemes = phonemes_of(clip)
@@ -41,7 +47,7 @@ def say(model: Synthesizer, clip: Clip, style: str, seed: int) -> tuple[Clip, li
         units.insert(0, (tag(style), ()))
     ids, _ = model.text_tokenizer.encode_units(units, [True] * len(units))
     manner = None if style == NEUTRAL else style
-    judge = model.proofreader and model.proofreader.judge(phonemes, style=manner)
+    judge = reader.judge(phonemes, style=manner)
     sampling = model.sampling(Sampling(seed=seed), manner)
     tokens, finish = model.lm.generate_checked(ids, Prompt(), sampling, judge=judge)
     if finish != "stop":
@@ -79,7 +85,10 @@ def main() -> None:
         parser.error(f"{flags.model} cannot read its own tokens.")
     rng = np.random.default_rng(flags.seed)
     clips = [clip for clip in Corpus(flags.words).clips if clip.seconds <= flags.longest]
+    if not clips:
+        raise BadInput(f"No clip in {flags.words} is as short as --longest {flags.longest}.")
     done, shard, cut = list[tuple[Clip, list[int]]](), 0, dict[str, list[int]]()
+    broken = 0
 
     def write() -> None:
         arrays = {
@@ -95,12 +104,13 @@ def main() -> None:
     for number in tqdm(rng.permutation(len(wanted)), unit="clip"):
         clip = clips[int(rng.integers(len(clips)))]
         style = wanted[number]
-        spoken = say(model, clip, style, flags.seed * 1_000_003 + int(number))
+        spoken = say(model, reader, clip, style, flags.seed * 1_000_003 + int(number))
         if spoken is None:
+            broken += 1
             continue
         kept = reader.well_begun(spoken[1], phonemes_of(spoken[0]))
         cut.setdefault(f"{style} {clip.lang}", []).append(len(spoken[1]) - len(kept))
-        done.append((spoken[0], kept))
+        done.append((replace(spoken[0], seconds=len(kept) / 25.0), kept))
         if len(done) == CLIPS_PER_SHARD:
             write()
             shard += 1
@@ -109,6 +119,7 @@ def main() -> None:
     for kind, found in sorted(cut.items()):
         began = sum(off > 0 for off in found)
         print(f"{kind:14} {len(found):4} clips, {began} with a false start")
+    print(f"{broken} broke off or ran away and were left out")
 
 
 if __name__ == "__main__":
