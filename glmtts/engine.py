@@ -16,12 +16,13 @@ import torch
 
 from glmtts.adapters import Adapter
 from glmtts.errors import BadInput
-from glmtts.lm import TextToSpeechTokens, Utterance, draw_next
+from glmtts.lm import TextToSpeechTokens
 from glmtts.nn.adapted import Rows, view
 from glmtts.nn.cache import Prefixes
 from glmtts.nn.program import program_of
 from glmtts.sampling import Sampling
 from glmtts.steering import Judge, Marks, Rivals
+from glmtts.utterance import Utterance, draw_next
 from glmtts.voice import Prompt
 
 CAPACITY = 2_048

@@ -25,12 +25,13 @@ from glmtts.devices import resolve_device, resolve_dtype
 from glmtts.errors import BadInput, BadText, SpeechError
 from glmtts.flow import FlowOptions, TokenToMel
 from glmtts.laugh_net import LaughNet
-from glmtts.lm import Finish, TextToSpeechTokens, while_wanted
+from glmtts.lm import TextToSpeechTokens
 from glmtts.model_folder import SPEECH_OF_ID, Manifest, read_manifest
 from glmtts.nn import dit
 from glmtts.nn.packed import quick_dtype
 from glmtts.nn.threads import at_most
 from glmtts.proofreader import Proofreader
+from glmtts.runaway import Finish
 from glmtts.sampling import Sampling
 from glmtts.speaker import SpeakerEncoder
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
@@ -44,6 +45,7 @@ from glmtts.text.readings import is_mandarin
 from glmtts.text.styles import LAUGHTER, NEUTRAL, STYLES, laughs, style_class
 from glmtts.text.tokenizer import TextTokenizer
 from glmtts.text_reader import Reading, TextReader
+from glmtts.utterance import while_wanted
 from glmtts.vocoder import Vocoder
 from glmtts.voice import Prompt, Voice
 from glmtts.voices import VoiceLibrary, default_folder

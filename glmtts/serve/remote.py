@@ -13,11 +13,12 @@ from typing import Protocol, TypeVar, cast
 import torch
 
 from glmtts.errors import Cancelled, GlmTtsError, SpeechError
-from glmtts.lm import Finish, Utterance, best_of
 from glmtts.proofreader import Proofreader
+from glmtts.runaway import Finish
 from glmtts.sampling import Sampling
 from glmtts.serve.shared import SharedLM
 from glmtts.steering import NEVER, Judge, Marks
+from glmtts.utterance import Utterance, best_of
 from glmtts.voice import Prompt
 from glmtts.wanted import is_wanted
 

@@ -27,12 +27,14 @@ from glmtts.ahead import POLL_SECONDS
 from glmtts.engine import Engine, Request
 from glmtts.errors import Cancelled, SpeechError
 from glmtts.flow import FlowOptions, Opening, TokenToMel
-from glmtts.lm import Finish, TextToSpeechTokens, best_of, certain
+from glmtts.lm import TextToSpeechTokens
 from glmtts.nn.adapted import Rows, view
 from glmtts.nn.threads import at_most, for_decoder
+from glmtts.runaway import Finish
 from glmtts.sampling import Sampling
 from glmtts.steering import NEVER, Judge, Marks, Rivals
 from glmtts.synthesizer import Synthesizer
+from glmtts.utterance import best_of, certain
 from glmtts.voice import Prompt, Voice
 from glmtts.wanted import check_wanted, is_wanted
 

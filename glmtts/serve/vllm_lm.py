@@ -25,9 +25,10 @@ import torch
 from torch import Tensor
 
 from glmtts.errors import BadInput
-from glmtts.lm import LMConfig, TextToSpeechTokens, Utterance
+from glmtts.lm import LMConfig, TextToSpeechTokens
 from glmtts.sampling import Sampling, draw_each
 from glmtts.serve.remote import End, Spoken, Wanted, generator_of, state_of
+from glmtts.utterance import Utterance
 
 ARGUMENT = "glmtts"
 """Name of what a request tells its logits processor, in `SamplingParams.extra_args`."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from glmtts.data import kokoro, manifest, teacher, teacher_phonemes
+from glmtts.data import kokoro, kokoro_bf16, kokoro_weights, manifest, teacher, teacher_phonemes
 from glmtts.data.teacher import Job
 from glmtts.data.texts import Text
 from glmtts.errors import BadInput
@@ -149,7 +149,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(teacher, "get_context", lambda kind: Context())
     monkeypatch.setattr(teacher, "Kokoro", Model)
-    monkeypatch.setattr(kokoro, "accelerate", lambda model, compiled: model)
+    monkeypatch.setattr(kokoro_bf16, "accelerate", lambda model, compiled: model)
     monkeypatch.setattr(teacher, "phonemes", lambda text, speaker: (text.text, None))
     return tmp_path / "speech"
 
@@ -231,17 +231,18 @@ def test_a_clip_does_not_depend_on_those_before_it(folder: Path):
     ],
 )
 def test_nodes_name_their_modules(node: str, path: str):
-    assert kokoro.module_path(node) == path
+    assert kokoro_weights.module_path(node) == path
 
 
 def test_dequantisation_follows_its_axis():
     weight = np.array([[130, 126], [128, 120]], np.uint8)
     zero, scale = np.array([128, 120], np.uint8), np.array([0.5, 0.25], np.float32)
     np.testing.assert_array_equal(
-        kokoro.dequantise(weight, zero, scale, 1), [[1.0, 1.5], [0.0, 0.0]]
+        kokoro_weights.dequantise(weight, zero, scale, 1), [[1.0, 1.5], [0.0, 0.0]]
     )
     np.testing.assert_array_equal(
-        kokoro.dequantise(weight, np.uint8(128), np.float32(2.0), 0), [[4.0, -4.0], [0.0, -16.0]]
+        kokoro_weights.dequantise(weight, np.uint8(128), np.float32(2.0), 0),
+        [[4.0, -4.0], [0.0, -16.0]],
     )
 
 
@@ -254,7 +255,7 @@ def test_onnx_lstm_weights_run_in_torch():
         for shape in ((2, 4 * size, inputs), (2, 4 * size, size), (2, 8 * size))
     )
     lstm = torch.nn.LSTM(inputs, size, bidirectional=True)
-    parameters = kokoro.lstm_parameters(w, r, b)
+    parameters = kokoro_weights.lstm_parameters(w, r, b)
     lstm.load_state_dict({key: torch.from_numpy(value) for key, value in parameters.items()})
     x = rng.standard_normal(inputs).astype(np.float32)
     expected = []
@@ -273,7 +274,7 @@ def test_bf16_convolution_is_close_to_the_original():
     torch.manual_seed(0)
     conv = torch.nn.Conv1d(8, 12, 5, stride=2, padding=4, dilation=2).requires_grad_(False)
     x = torch.randn(1, 8, 40)
-    fast = kokoro._narrow(conv)(x)
+    fast = kokoro_bf16._narrow(conv)(x)
     assert fast.dtype == torch.float32
     torch.testing.assert_close(fast, conv(x), atol=0.03, rtol=0.03)
 
