@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -152,33 +153,23 @@ def draw_each(
     Returns:
         B token indices.
     """
-    logits = logits.float()
-
-    def column(values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, device=logits.device)[:, None]
-
-    heat = column([s.temperature or 1.0 for s in samplings])
-    top_p = column([OFFICIAL_TOP_P if s.top_p is None else s.top_p for s in samplings])
-    top_k = column([s.top_k for s in samplings])
+    logits, heats = logits.float(), [s.temperature or 1.0 for s in samplings]
+    heat = torch.tensor(heats, device=logits.device)[:, None]
     ranked, ids = _ranked((logits / heat).softmax(-1), max(s.top_k for s in samplings))
-    rank = torch.arange(ranked.shape[-1], device=logits.device)
-    kept = ((ranked.cumsum(-1) - ranked) < top_p) & (rank < top_k)
-    counts = [int(count) for count in kept.sum(-1).cpu()]
-    likeliest = logits.argmax(-1, keepdim=True)
-    drawn = torch.cat(
-        [
-            ids[row, torch.multinomial(ranked[row, :count], 1, generator=rng)]
-            if sampling.temperature
-            else likeliest[row]
-            for row, (count, sampling, rng) in enumerate(zip(counts, samplings, rngs, strict=True))
-        ]
-    )
-    tokens = [int(token) for token in drawn.cpu()]
-    for row, (token, sampling) in enumerate(zip(tokens, samplings, strict=True)):
-        window = sampling.repetition_window
-        recent = list(histories[row][max(0, len(histories[row]) - window) :])
-        often = recent.count(token) >= window * sampling.repetition_threshold
-        if often and sampling.temperature:
-            probs = logits[row].softmax(-1)
-            tokens[row] = int(torch.multinomial(probs, 1, generator=rngs[row]))
+    # A row has few tokens left: from here on NumPy is quicker, and sums as torch does.
+    probs, classes = ranked.cpu().numpy(), ids.cpu().numpy()
+    before = probs.cumsum(-1, dtype=np.float64).astype(np.float32) - probs
+    tokens = list[int]()
+    for row, (sampling, rng) in enumerate(zip(samplings, rngs, strict=True)):
+        if sampling.temperature == 0:
+            tokens.append(int(logits[row].argmax()))
+            continue
+        top_p = OFFICIAL_TOP_P if sampling.top_p is None else sampling.top_p
+        count = int((before[row, : sampling.top_k] < np.float32(top_p)).sum())
+        drawn = torch.multinomial(ranked[row, :count], 1, generator=rng)
+        token, window = int(classes[row, int(drawn)]), sampling.repetition_window
+        recent = histories[row][max(0, len(histories[row]) - window) :]
+        if recent.count(token) >= window * sampling.repetition_threshold:
+            token = int(torch.multinomial(logits[row].softmax(-1), 1, generator=rng))
+        tokens.append(token)
     return tokens

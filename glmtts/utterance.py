@@ -130,9 +130,11 @@ def draw_next(utterances: Sequence[Utterance], scores: Tensor) -> None:
         utterances: Running ones.
         scores: (len(utterances), speech_count + 1) logits of each.
     """
-    early = torch.tensor([len(u.tokens) < u.shortest for u in utterances]).to(scores.device)
-    scores = scores.float().clone()
-    scores[:, -1].masked_fill_(early, float("-inf"))
+    scores = scores.float()
+    early = [row for row, each in enumerate(utterances) if len(each.tokens) < each.shortest]
+    if early:
+        scores = scores.clone()
+        scores[early, -1] = float("-inf")
     drawn = draw_each(
         scores,
         [u.tokens for u in utterances],

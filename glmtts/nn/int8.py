@@ -32,7 +32,7 @@ class Int8Linear(nn.Module):
         """Pack a (out, in) weight."""
         super().__init__()
         self.packed = _pack(*quantised(weight.detach().cpu()))
-        self.extremes = _extremes(weight.shape[1])
+        self.extremes, self.grid = _extremes(weight.shape[1]), _grid()
 
     @property
     def weight(self) -> Tensor:
@@ -42,9 +42,9 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), float32."""
         rows = x.reshape(-1, x.shape[-1]).float()
-        parts, step = _parts(rows, self.extremes)
+        parts, step = _parts(rows, self.extremes, self.grid)
         out = torch.ops.quantized.linear_dynamic(parts, self.packed, True)
-        return _joined(out, step).view(x.shape[:-1] + out.shape[1:])
+        return _joined(out, step, self.grid).view(x.shape[:-1] + out.shape[1:])
 
     def _save_to_state_dict(self, *_: Any, **__: Any) -> None:
         raise BadInput("An 8-bit packed model cannot be saved. Save the model before packing it.")
@@ -60,20 +60,30 @@ def _pack(weight: Tensor, scale: Tensor) -> Any:
         return torch.ops.quantized.linear_prepack(tensor, None)
 
 
-def _parts(rows: Tensor, extremes: Tensor, half: int = HALF) -> tuple[Tensor, Tensor]:
+def _parts(
+    rows: Tensor, extremes: Tensor, grid: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """(n, in) float32 -> (2 n + 1, in) high and low parts and the extremes; (n, 1) scales."""
+    half, finer, _ = grid
     step = rows.abs().amax(-1, keepdim=True).clamp_min_(1e-20).div_(half)
     exact = rows / step
     high = exact.round()  # here, or a peak of 63.00001 would move the grid
-    low = exact.sub_(high).mul_(2 * half)
+    low = exact.sub_(high).mul_(finer)
     return torch.cat([high, low, extremes]), step
 
 
-def _joined(out: Tensor, step: Tensor, half: int = HALF) -> Tensor:
+def _joined(out: Tensor, step: Tensor, grid: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """(2 n + 1, out) products of parts -> (n, out)."""
     count = step.shape[0]
     # Not in one operation: a fused product rounds differently at the end of a row.
-    return out[count : 2 * count].mul_(0.5 / half).add_(out[:count]).mul_(step)
+    return out[count : 2 * count].mul_(grid[2]).add_(out[:count]).mul_(step)
+
+
+@functools.lru_cache
+def _grid() -> tuple[Tensor, Tensor, Tensor]:
+    """`HALF`, how much finer the low part is, and back: tensors, for a number is made one anew."""
+    with torch.inference_mode(False):
+        return torch.tensor(1.0 * HALF), torch.tensor(2.0 * HALF), torch.tensor(0.5 / HALF)
 
 
 @functools.lru_cache
@@ -93,7 +103,7 @@ def exact_kernels() -> bool:
     weight = torch.arange(-127, 129, dtype=torch.float32).clamp(max=127).view(8, 32)
     rows = torch.arange(-63, 65, dtype=torch.float32).clamp(max=63).view(4, 32)
     peak = rows.abs().amax(-1, keepdim=True)
-    parts, step = _parts(rows / peak, _extremes(32))
+    parts, step = _parts(rows / peak, _extremes(32), _grid())
     packed = _pack(weight.to(torch.int8), torch.ones(8))
     out = torch.ops.quantized.linear_dynamic(parts, packed, True)
-    return torch.allclose(_joined(out, step) * peak, rows @ weight.T, rtol=1e-4)
+    return torch.allclose(_joined(out, step, _grid()) * peak, rows @ weight.T, rtol=1e-4)

@@ -22,7 +22,7 @@ def few_normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     Returns:
         (..., D).
     """
-    scale = x.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+    scale = (x * x).mean(-1, keepdim=True).add_(eps).rsqrt_()
     return (x * scale).mul_(weight)
 
 
