@@ -1,10 +1,11 @@
 """The report's claims at nano's scale: `python runs/claims.py NAME [--steps N] [--clips N]`.
 
 tokenizer  25 or 12.5 Hz, with or without pitch supervision, whole or block-causal: phoneme error
-           through the codes, what a probe hears of the pitch in them, and of laughs
+           through the codes, what a probe hears of the pitch in them, of laughs and of breaths
 vocoder    Vocos and Vocos2D, equal parameters and steps: log-spectral distance below and above
            4 kHz, MOS of copies
 hours      the language model from a half to all hours of speech, equal steps: how its tokens read
+           (--data: other tokens, such as those of runs/many_hours.py; --hours: how much of them)
 hybrid     the bundled language model without its phonemes, trained on with texts alone or with
            texts with some readings: how Mandarin reads, and its characters that are rare or have
            several readings
@@ -16,6 +17,7 @@ bootstraps over the held-out clips (95 %); differences are paired.
 """
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from breaths import breathing
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -164,15 +167,22 @@ def tokenizer_figures(folder: Path, clips: int) -> dict[str, list[float]]:
         wrong, labels = phoneme_errors(training(batch, True), batch)
         errors.append(wrong / max(1, labels))
     pitch = pitch_probe(model, clips)
-    laughs = laugh_probe(model)
-    return {"phoneme error": errors, "pitch error (semitones)": pitch, "laughs told": laughs}
+    laughs = event_probe(model, *laughing())
+    breaths = event_probe(model, *breathers())
+    return {
+        "phoneme error": errors, "pitch error (semitones)": pitch,
+        "laughs told": laughs, "breaths told": breaths,
+    }  # fmt: skip
 
 
-def codes_of(model: SpeechTokenizer, corpus: Corpus, clip: int) -> Tensor:
-    """(S, code dimensions) the codes of a clip."""
-    sound = corpus.array("audio", clip).astype(np.float32) / 32768.0
-    rate = 24_000
-    ids = model.encode(Audio(torch.from_numpy(sound), rate))
+def sound_of(corpus: Corpus, clip: int) -> np.ndarray:
+    """(N,) float32 samples of a clip."""
+    return corpus.array("audio", clip).astype(np.float32) / 32768.0
+
+
+def codes_of(model: SpeechTokenizer, sound: np.ndarray) -> Tensor:
+    """(S, code dimensions) the codes of (N,) samples."""
+    ids = model.encode(Audio(torch.from_numpy(sound), 24_000))
     return F.embedding(torch.as_tensor(ids), model.quantizer.weight).float()
 
 
@@ -211,7 +221,7 @@ def pitch_probe(model: SpeechTokenizer, clips: int, most: int = 400) -> list[flo
         found: list[tuple[Tensor, Tensor]] = []
         for clip in range(min(count, len(corpus))):
             codes, f0 = (
-                codes_of(model, corpus, clip),
+                codes_of(model, sound_of(corpus, clip)),
                 torch.from_numpy(np.array(corpus.array("f0", clip), dtype=np.float32)),
             )
             size = min(len(codes) * model.config.pooling, len(f0))
@@ -233,29 +243,52 @@ def pitch_probe(model: SpeechTokenizer, clips: int, most: int = 400) -> list[flo
     return [12.0 / np.log(2.0) * float(missed(probe, pair)) for pair in held]
 
 
-def laugh_probe(model: SpeechTokenizer) -> list[float]:
-    """Balanced accuracy of "is this token of a laugh?", of each laughing clip that was held out."""
-    corpus = Corpus(LAUGHS)
-    pairs: list[tuple[Tensor, Tensor]] = []
+Events = list[tuple[np.ndarray, float, float]]
+"""Sounds in which something happens, and from when to when, in seconds."""
+
+
+def laughing() -> tuple[Events, Events]:
+    """Clips with laughs: three quarters to learn from, the rest."""
+    corpus, found = Corpus(LAUGHS), Events()
     for clip in range(len(corpus)):
         span = np.array(corpus.array("laugh", clip), dtype=np.float64).ravel()
-        if len(span) != 2 or not span[1] > span[0]:
-            continue
-        codes = codes_of(model, corpus, clip)
-        when = (torch.arange(len(codes)) + 0.5) / model.config.tokens_per_second
-        inside = (when >= span[0]) & (when < span[1])
-        if 3 < int(inside.sum()) < len(codes) - 3:
-            pairs.append((codes[None], inside))
-    known, held = pairs[: len(pairs) * 3 // 4], pairs[len(pairs) * 3 // 4 :]
+        if len(span) == 2 and span[1] > span[0]:
+            found.append((sound_of(corpus, clip), float(span[0]), float(span[1])))
+    return found[: len(found) * 3 // 4], found[len(found) * 3 // 4 :]
+
+
+@functools.lru_cache
+def breathers() -> tuple[Events, Events]:
+    """Clips with breaths: of the training to learn from, and held-out ones."""
+    known, held = (
+        [(clip.samples, clip.start_s, clip.end_s) for clip in breathing(Corpus(data), count, 0)]
+        for data, count in ((AUDIO, 300), (VALID, 100))
+    )
+    return known, held
+
+
+def event_probe(model: SpeechTokenizer, known: Events, held: Events) -> list[float]:
+    """Balanced accuracy of "is this token of an event?", of each held-out clip."""
+
+    def pairs(events: Events) -> list[tuple[Tensor, Tensor]]:
+        found: list[tuple[Tensor, Tensor]] = []
+        for sound, start, end in events:
+            codes = codes_of(model, sound)
+            when = (torch.arange(len(codes)) + 0.5) / model.config.tokens_per_second
+            inside = (when >= start) & (when < end)
+            if 3 < int(inside.sum()) < len(codes) - 3:
+                found.append((codes[None], inside))
+        return found
 
     def missed(pair: tuple[Tensor, Tensor]) -> Tensor:
         return F.binary_cross_entropy_with_logits(probe(pair[0])[:, 0], pair[1].float())
 
     torch.manual_seed(0)
     probe = Probe(model.quantizer.weight.shape[1], 1, 1)
-    fit(probe, lambda clip: missed(known[clip]), len(known))
+    learnt = pairs(known)
+    fit(probe, lambda clip: missed(learnt[clip]), len(learnt))
     found: list[float] = []
-    for codes, inside in held:
+    for codes, inside in pairs(held):
         said = probe(codes)[:, 0] > 0
         found.append(0.5 * float(said[inside].float().mean() + (~said[~inside]).float().mean()))
     return found
@@ -307,17 +340,18 @@ def vocoder_figures(model: Vocoder, clips: int) -> dict[str, list[float]]:
 # ----- hours of speech ----------------------------------------------------------------------------
 
 
-def hours(steps: int, clips: int) -> None:
+def hours(steps: int, clips: int, data: str = TOKENS, amounts: Sequence[float] = HOURS) -> None:
     """A small language model from ever more speech."""
     rows: Rows = {}
-    for much in HOURS:
-        data = subset(Corpus(TOKENS), much, OUT / "hours" / f"data_{much:g}")
+    kept = "hours" if data == TOKENS else f"hours_of_{Path(data).name}"
+    for much in amounts:
+        part = subset(Corpus(data), much, OUT / kept / f"data_{much:g}")
         name = f"{much:g} h"
-        folder = lm_trained(OUT / "hours" / f"{much:g}", steps, data, *SMALL)
+        folder = lm_trained(OUT / kept / f"{much:g}", steps, part, *SMALL)
         rows[name] = {"nat a token": surprise(folder, clips)}
         rows[name] |= lm_figures(folder, clips, lambda clip: [True] * len(clip.units))
         print(name, {key: round(float(np.mean(v)), 3) for key, v in rows[name].items()})
-    keep("hours", rows, f"{HOURS[-1]:g} h", {"steps": steps, "clips": clips})
+    keep(kept, rows, f"{amounts[-1]:g} h", {"steps": steps, "clips": clips, "data": data})
 
 
 def lm_trained(out: Path, steps: int, data: Path, *more: str) -> Path:
@@ -355,7 +389,7 @@ def subset(corpus: Corpus, much: float, out: Path) -> Path:
         if seconds < much * 3_600:
             chosen.append(clip)
             seconds += corpus.clips[clip].seconds
-    names = ("tokens", "alignment", "speaker")
+    names = [name for name in ("tokens", "alignment", "speaker") if corpus.holds(name)]
     arrays = {name: [np.array(corpus.array(name, clip)) for clip in chosen] for name in names}
     write_shard(out, 0, [corpus.clips[clip] for clip in chosen], arrays)
     return out
@@ -502,9 +536,14 @@ def main() -> None:
     parser.add_argument("name", choices=CLAIMS)
     parser.add_argument("--steps", type=int, default=1_000)
     parser.add_argument("--clips", type=int, default=150)
+    parser.add_argument("--data", default=TOKENS, help="folder of tokens, for hours")
+    parser.add_argument("--hours", type=float, nargs="+", default=HOURS, help="for hours")
     flags = parser.parse_args()
     torch.set_num_threads(1)
-    CLAIMS[flags.name](flags.steps, flags.clips)
+    if flags.name == "hours":
+        hours(flags.steps, flags.clips, flags.data, flags.hours)
+    else:
+        CLAIMS[flags.name](flags.steps, flags.clips)
 
 
 if __name__ == "__main__":
