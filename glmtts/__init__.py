@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from glmtts.audio import Audio
     from glmtts.errors import GlmTtsError
     from glmtts.hub import available_models
+    from glmtts.options import SpeakOptions
     from glmtts.sampling import Sampling
-    from glmtts.synthesizer import SpeakOptions, Synthesizer
+    from glmtts.synthesizer import Synthesizer
     from glmtts.voice import Voice
 
 __version__ = "0.1.0"
@@ -31,7 +32,7 @@ _HOMES = {
     "Audio": "glmtts.audio",
     "GlmTtsError": "glmtts.errors",
     "Sampling": "glmtts.sampling",
-    "SpeakOptions": "glmtts.synthesizer",
+    "SpeakOptions": "glmtts.options",
     "Synthesizer": "glmtts.synthesizer",
     "Voice": "glmtts.voice",
     "available_models": "glmtts.hub",

@@ -29,9 +29,10 @@ from glmtts.flow import FlowConfig, FlowOptions, TokenToMel
 from glmtts.lm import LMConfig, TextToSpeechTokens
 from glmtts.model_folder import read_manifest
 from glmtts.nn.packed import quick_dtype
+from glmtts.options import Pace
 from glmtts.sampling import Sampling
 from glmtts.speech_tokenizer import SpeechTokenizer, SpeechTokenizerConfig
-from glmtts.synthesizer import Pace, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from glmtts.vocoder import Vocoder, VocoderConfig
 from glmtts.voice import Prompt, Voice
 

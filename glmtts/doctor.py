@@ -13,8 +13,9 @@ import torch
 from packaging.requirements import Requirement
 
 from glmtts.audio import Audio
+from glmtts.options import SpeakOptions
 from glmtts.sampling import Sampling
-from glmtts.synthesizer import SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 
 SENTENCE = "今天天气很好，我们一起去公园散步吧。"
 

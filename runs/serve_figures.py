@@ -25,10 +25,11 @@ from pathlib import Path
 import torch
 
 from glmtts.audio import log_mel
+from glmtts.options import Pace, SpeakOptions
 from glmtts.sampling import Sampling
 from glmtts.serve.service import PACES
 from glmtts.serve.shared import SharedLM, shared
-from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 
 STORY = (
     "春天来了，公园里的花都开了。", "孩子们在草地上跑来跑去，笑声传得很远。",

@@ -95,7 +95,8 @@ class Nano(Engine):
 
     def first(self, text: str, language: str, seed: int) -> Callable[[], None]:
         """The pace of `glmtts serve`: blocks at the beginning."""
-        from glmtts.synthesizer import Pace, Sampling, SpeakOptions
+        from glmtts.options import Pace, SpeakOptions
+        from glmtts.synthesizer import Sampling
 
         options = SpeakOptions(sampling=Sampling(seed=seed), pace=Pace.quick_start())
         pieces = self.model.pieces(text, self.voice[language], options)

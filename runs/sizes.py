@@ -27,9 +27,10 @@ from glmtts.audio import log_mel
 from glmtts.data.shards import Corpus, dequantise_mel
 from glmtts.flow import TokenToMel
 from glmtts.lm import TextToSpeechTokens
+from glmtts.options import SpeakOptions
 from glmtts.sampling import Sampling
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
-from glmtts.synthesizer import SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from glmtts.train.scoring import distance
 from glmtts.vocoder import Vocoder
 

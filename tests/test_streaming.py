@@ -12,8 +12,9 @@ import torch
 from glmtts.audio import Audio, log_mel
 from glmtts.errors import BadText, Cancelled
 from glmtts.flow import FlowOptions, TokenToMel
+from glmtts.options import Pace, SpeakOptions
 from glmtts.sampling import Sampling
-from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from glmtts.text.phonemes import CTC_CLASS
 from glmtts.text.pieces import SentenceFeed, whole_sentences
 from glmtts.wanted import until

@@ -11,8 +11,9 @@ import torch
 from glmtts.audio import Audio
 from glmtts.errors import BadAudio, BadInput, BadText, CheckpointError, UnknownVoice
 from glmtts.flow import FlowOptions
+from glmtts.options import Pace, SpeakOptions
 from glmtts.sampling import Sampling
-from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer, stretched
+from glmtts.synthesizer import Synthesizer, stretched
 from glmtts.text_reader import TextReader
 from glmtts.voice import Prompt, Turn
 from tests import tiny

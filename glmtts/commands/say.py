@@ -16,8 +16,9 @@ from glmtts.audio import Audio
 from glmtts.audio_writer import AudioWriter
 from glmtts.commands.voices import transcribed
 from glmtts.errors import BadInput, GlmTtsError, MissingExtra
+from glmtts.options import SpeakOptions
 from glmtts.sampling import Sampling
-from glmtts.synthesizer import SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from glmtts.text.lexicon import Lexicon
 from glmtts.watermark import Watermarker
 

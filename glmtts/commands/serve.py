@@ -22,8 +22,9 @@ except ImportError as error:  # pragma: no cover
 
 import platformdirs
 
+from glmtts.options import Pace, SpeakOptions
 from glmtts.sampling import Sampling
-from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 
 log = logging.getLogger("glmtts.serve")
 

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 from glmtts.audio import Audio
 from glmtts.errors import BadInput, BadText, SpeechError
 from glmtts.eval.cases import Case
+from glmtts.options import Pace, SpeakOptions
 from glmtts.sampling import Sampling
-from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 

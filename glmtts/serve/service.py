@@ -12,6 +12,7 @@ from typing import Any
 import platformdirs
 
 from glmtts.errors import BadInput, UnknownVoice
+from glmtts.options import Pace, SpeakOptions
 from glmtts.sampling import Sampling
 from glmtts.serve.engine import Closing, Order, Speech, SpeechEngine, TextSource
 from glmtts.serve.errors import ApiError
@@ -20,7 +21,7 @@ from glmtts.serve.metrics import Metrics
 from glmtts.serve.schemas import Spoken, VoiceId
 from glmtts.serve.settings import Settings
 from glmtts.serve.store import Store, VoiceRecord
-from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from glmtts.text.instructions import emotion_of
 from glmtts.text.lexicon import Lexicon
 from glmtts.text.styles import NEUTRAL

@@ -20,9 +20,10 @@ from glmtts.data.files import write_json
 from glmtts.data.quality import mos_judge
 from glmtts.data.shards import Corpus
 from glmtts.nn.adapted import Rows, view
+from glmtts.options import SpeakOptions
 from glmtts.sampling import Sampling
 from glmtts.speaker import SpeakerEncoder
-from glmtts.synthesizer import SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from glmtts.train.lora import Trained
 from glmtts.voice import Voice
 

@@ -10,8 +10,9 @@ from glmtts.engine import Engine, Request
 from glmtts.errors import BadInput
 from glmtts.lm import LMConfig, TextToSpeechTokens
 from glmtts.nn.int8 import Int8Linear, exact_kernels
+from glmtts.options import SpeakOptions
 from glmtts.sampling import Sampling, draw, draw_each
-from glmtts.synthesizer import SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from glmtts.voice import Prompt, Turn
 from tests.tiny import build
 

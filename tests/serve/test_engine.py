@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from glmtts.errors import BadInput, BadText, Cancelled, GlmTtsError, SpeechError
+from glmtts.options import SpeakOptions
 from glmtts.serve.engine import (
     Busy,
     Closing,
@@ -25,7 +26,7 @@ from glmtts.serve.engine import (
 )
 from glmtts.serve.heap import Heap
 from glmtts.serve.settings import Settings, checked_bind
-from glmtts.synthesizer import Piece, SpeakOptions
+from glmtts.synthesizer import Piece
 from glmtts.voice import Voice
 from tests.serve.humming import SECONDS, Humming
 

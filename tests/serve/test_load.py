@@ -13,12 +13,13 @@ import httpx
 import numpy as np
 import pytest
 
+from glmtts.options import SpeakOptions
 from glmtts.sampling import Sampling
 from glmtts.serve import engine as engine_module
 from glmtts.serve.encode import pcm16
 from glmtts.serve.service import PACES
 from glmtts.serve.shared import SharedLM, shared
-from glmtts.synthesizer import SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from tests import tiny
 from tests.serve.live import live
 

@@ -15,11 +15,12 @@ import httpx
 import pytest
 
 from glmtts.errors import BadInput
+from glmtts.options import SpeakOptions
 from glmtts.sampling import Sampling
 from glmtts.serve import ray_app
 from glmtts.serve.encode import pcm16
 from glmtts.serve.service import PACES
-from glmtts.synthesizer import SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,11 @@ import torch
 
 from glmtts.errors import BadInput, SpeechError
 from glmtts.flow import FlowOptions
+from glmtts.options import Pace, SpeakOptions
 from glmtts.sampling import Sampling
 from glmtts.serve.remote import Desk, RemoteLM, Spoken, Wanted
 from glmtts.serve.shared import SharedLM, shared
-from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from tests import tiny
 
 OPTIONS = SpeakOptions(

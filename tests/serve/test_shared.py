@@ -17,9 +17,10 @@ from glmtts.engine import Engine
 from glmtts.errors import BadInput, Cancelled, SpeechError
 from glmtts.flow import FlowOptions, Opening, TokenToMel
 from glmtts.lm import TextToSpeechTokens
+from glmtts.options import Pace, SpeakOptions
 from glmtts.sampling import Sampling
 from glmtts.serve.shared import OpenedFlow, SharedLM, Turns, due, shared
-from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from glmtts.train.lora import FLOW_LAYERS, LM_LAYERS, Trained
 from glmtts.voice import Voice
 from glmtts.wanted import until

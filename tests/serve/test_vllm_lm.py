@@ -12,11 +12,12 @@ import torch
 from glmtts.errors import BadInput
 from glmtts.flow import FlowOptions
 from glmtts.lm import TextToSpeechTokens
+from glmtts.options import Pace, SpeakOptions
 from glmtts.sampling import Sampling
 from glmtts.serve.remote import RemoteLM
 from glmtts.serve.shared import SharedLM, shared
 from glmtts.serve.vllm_lm import Ras, VllmEngine, VllmWire, processor
-from glmtts.synthesizer import Pace, SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from glmtts.voice import Prompt, Turn
 from tests import tiny
 from tests.models.test_lm_engine import TINY, model

@@ -15,8 +15,9 @@ from glmtts.data.files import write_json
 from glmtts.data.shards import Clip, Corpus, quantise_mel, write_shard
 from glmtts.errors import BadInput, CheckpointError
 from glmtts.lm import TextToSpeechTokens
+from glmtts.options import SpeakOptions
 from glmtts.sampling import Sampling
-from glmtts.synthesizer import SpeakOptions, Synthesizer
+from glmtts.synthesizer import Synthesizer
 from glmtts.text.phonemes import pinyin_to_tokens
 from glmtts.train import voice as stage
 from glmtts.train.common import Run
