@@ -13,8 +13,6 @@ from glmtts.errors import CheckpointError
 
 FORMAT = 1
 """Version of the layout that this package reads and writes."""
-SPEECH_OF_ID = 2
-"""Speech tokens that a text id takes, about: 1.6 in English, 2.6 in Mandarin."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,9 @@ class Manifest:
             0 = of the voice only (official 750).
         prompt_tokens: A voice's clip of more speech tokens is kept from the language model, which
             never learnt to go on from one so long; speaker vector and flow still carry the voice.
-        sequence_length: Positions of a voice's clip, a text and its speech (taken as `SPEECH_OF_ID`
-            tokens a text id) together, up to which the language model is at home; a clip that leads
-            beyond is kept from it, else it breaks off in long sentences. 0: any.
+        sequence_length: Positions of a voice's clip, a text and its speech (as quick as the clip)
+            together, up to which the language model is at home; a clip that leads beyond is kept
+            from it, else it breaks off in long sentences. 0: any.
         foreign_prompts: Whether the language model hears a voice's clip when it is in another
             language than the sentence. A model that never learnt that speaks better without.
         tagged_prompts: Whether it hears one before a sentence with a style or a laugh. A model that

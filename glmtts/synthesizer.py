@@ -5,6 +5,7 @@ text/frontend    text/tokenizer   lm.py        flow.py      vocoder.py
 """
 
 import logging
+import math
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -26,7 +27,7 @@ from glmtts.errors import BadInput, BadText, SpeechError
 from glmtts.flow import FlowOptions, TokenToMel
 from glmtts.laugh_net import LaughNet
 from glmtts.lm import TextToSpeechTokens
-from glmtts.model_folder import SPEECH_OF_ID, Manifest, read_manifest
+from glmtts.model_folder import Manifest, read_manifest
 from glmtts.nn import dit
 from glmtts.nn.packed import quick_dtype
 from glmtts.nn.threads import at_most
@@ -36,7 +37,7 @@ from glmtts.sampling import Sampling
 from glmtts.speaker import SpeakerEncoder
 from glmtts.speech_lm import FinishedTokens, SpeechLM, Tokens
 from glmtts.speech_tokenizer import SpeechTokenizer, TokenizerHeads
-from glmtts.steering import Marks
+from glmtts.steering import Judge, Marks
 from glmtts.style_net import StyleNet
 from glmtts.text.frontend import Frontend, Sentence
 from glmtts.text.hybrid import Policy
@@ -474,6 +475,13 @@ class Synthesizer:
         tokens, reason = lm.generate_checked(
             reading.ids, prompt, sampling, rng=rng, judge=judge, wanted=wanted
         )
+        if judge and prompt.turns and (wrong := _misread(judge, tokens)) > sampling.accept:
+            # The clip leads it astray: it says something else than its transcript, or goes too far.
+            alone, how = lm.generate_checked(
+                reading.ids, Prompt(), sampling, rng=rng, judge=judge, wanted=wanted
+            )
+            if _misread(judge, alone) < wrong:
+                tokens, reason = alone, how
         if not tokens:
             raise SpeechError("The model gave no sound for a sentence. Try another seed or voice.")
         return FinishedTokens(tokens, reason)
@@ -535,13 +543,19 @@ class Synthesizer:
         foreign = foreign and (voice.language == "zh") != is_mandarin(sentence)
         length = sum(len(turn.speech_tokens) for turn in prompt.turns[: prompt.own])
         unfit = foreign and not m.foreign_prompts
-        if m.sequence_length:
-            heard = sum(len(turn.text_ids) + len(turn.speech_tokens) for turn in prompt.turns)
-            unfit = unfit or heard + ids * (1 + SPEECH_OF_ID) > m.sequence_length
+        if m.sequence_length and prompt.turns:
+            read = sum(len(turn.text_ids) for turn in prompt.turns)
+            heard = sum(len(turn.speech_tokens) for turn in prompt.turns)
+            pace = heard / max(1, read)  # it will be said as quickly as the clip
+            unfit = unfit or read + heard + ids * (1 + pace) > m.sequence_length
         if not m.tagged_prompts:
             learnt = self.lm.config.styles if learnt is None else learnt
             unfit = unfit or style in learnt or (LAUGHTER in learnt and bool(laughs(sentence)))
         return Prompt() if unfit or length > m.prompt_tokens else prompt
+
+
+def _misread(judge: Judge, tokens: Sequence[int]) -> float:
+    return judge.misread(tokens) if tokens else math.inf
 
 
 Chunk = tuple[str, "list[tuple[Sentence, Reading | None]]"]

@@ -156,8 +156,8 @@ def test_a_clip_that_would_lead_a_long_sentence_too_far_is_kept_back(folder: Pat
     synth = Synthesizer.load(folder, device="cpu", voices=folder / "stored")
     mei, clip = synth.voice("mei"), Prompt((Turn((1,) * 10, (1,) * 40),), own=1)
     assert synth.audible(clip, mei, "你好", ids=1_000) == clip  # this model knows no limit
-    synth.manifest = replace(synth.manifest, sequence_length=110)
-    assert synth.audible(clip, mei, "你好", ids=20) == clip  # 10 + 40 + 20 + 2 x 20
+    synth.manifest = replace(synth.manifest, sequence_length=150)
+    assert synth.audible(clip, mei, "你好", ids=20) == clip  # 10 + 40 + 20 + 4 x 20
     assert synth.audible(clip, mei, "你好", ids=21) == Prompt()
     heard: list[Prompt] = []
     generate = synth.lm.generate
@@ -171,6 +171,38 @@ def test_a_clip_that_would_lead_a_long_sentence_too_far_is_kept_back(folder: Pat
     for text in ("你好。", "你好你好你好你好你好世界世界世界世界世界。"):
         synth.speak(text, with_clip, SpeakOptions(sampling=Sampling(retries=0, candidates=1)))
     assert heard == [clip, Prompt()]
+
+
+def test_a_sentence_that_reads_badly_after_a_clip_is_said_without_it(folder: Path) -> None:
+    synth = Synthesizer.load(folder, device="cpu", voices=folder / "stored")
+    mei, tried = synth.voice("mei"), list[Prompt]()
+
+    class Reader:
+        def judge(self, *_: Any) -> "Reader":
+            return self
+
+        def misread(self, tokens: list[int]) -> float:
+            return 5.0 if tokens[0] == 1 else 0.1
+
+        def classes(self, tokens: list[int], *_: Any, **__: Any) -> list[int]:
+            return [0] * len(tokens)
+
+    def speaking(ids: list[int], prompt: Prompt, *_: Any, **__: Any) -> tuple[list[int], str]:
+        tried.append(prompt)
+        return (after_clip if prompt.turns else [2]) * 8, "stop"
+
+    synth.proofreader = Reader()  # type: ignore[assignment]
+    synth.lm.generate_checked = speaking  # type: ignore[method-assign, assignment]
+    after_clip = list[int]()
+    for first, said, prompts in (
+        (1, [2] * 8, [mei.prompt, Prompt()]),
+        (3, [3] * 8, [mei.prompt]),
+    ):
+        tried.clear()
+        after_clip[:] = [first]
+        (piece,) = synth.pieces("你好。", mei)
+        assert list(piece.block.utterance) == said
+        assert tried == prompts
 
 
 def test_a_clip_may_be_kept_from_a_language_model_that_is_to_speak_in_a_style(folder: Path) -> None:
