@@ -46,7 +46,9 @@ selfie S EH1 L F IY0 | tesla T EH1 S L AH0 | uber UW1 B ER0 | vlog V L AO1 G
 bluetooth B L UW1 T UW2 TH | kubernetes K UW2 B ER0 N EH1 T IY0 Z | smartphone S M AA1 R T F OW2 N
 chatbot CH AE1 T B AA2 T | huawei W AA1 W EY2 | xiaomi SH AW1 M IY2 | taobao T AW1 B AW2
 tiktok T IH1 K T AA2 K | alipay AA1 L IY0 P EY2 | beijing B EY2 JH IH1 NG
-tokenizer T OW1 K AH0 N AY2 Z ER0
+tokenizer T OW1 K AH0 N AY2 Z ER0 | json JH EY1 S AH0 N | yaml Y AE1 M AH0 L
+nginx EH1 N JH IH0 N EH2 K S | numpy N AH1 M P AY2 | async EY1 S IH2 NG K | baidu B AY1 D UW2
+alibaba AA2 L IY0 B AA1 B AA0 | omg OW2 EH2 M JH IY1
 """
 _ACRONYMS = frozenset(
     "ACT AI AM API ATM CAD CEO CFO CIA COO CTO DIY EU FAQ FBI GDP GPS HR ID IMF IPO IT LED LAN MBA "  # noqa: SIM905
@@ -358,6 +360,14 @@ def _is_abbreviation(part: str) -> bool:
     return _unstressed(listed.split()) == _unstressed(_letters(part))
 
 
+_ONSETS = frozenset(
+    "bl br ch cl cr cz dj dr dw dz fj fl fr gh gl gn gr gw kh kl kn kr kv mc mn ng pf ph pl pn "  # noqa: SIM905
+    "pr ps pt rh sc sf sh sk sl sm sn sp sq sr st sv sw th tr ts tw tz vl vr wh wr xh zh zl".split()
+)
+"""Two consonants that words, foreign ones too, begin with."""
+
+
 def _by_rule(word: str) -> Phones:
     letters = word.replace("'", "")
-    return spell(letters) if _has_vowel(letters) else _letters(letters)
+    strange = len(letters) <= 4 and not _has_vowel(letters[:2]) and letters[:2] not in _ONSETS
+    return _letters(letters) if strange or not _has_vowel(letters) else spell(letters)

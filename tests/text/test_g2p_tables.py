@@ -107,6 +107,7 @@ def test_words_are_cut_by_frequency() -> None:
         ("placatory", "P L EY1 K AH0 T AO2 R IY0", "misaki"),
         ("singsonged", "S IH1 NG S AO2 NG D", "listed word"),
         ("NFL", "EH2 N EH2 F EH1 L", "letters"),
+        ("gpu", "JH IY2 P IY2 Y UW1", "spelling rules"),  # nobody begins a word with gp
     ],
 )
 def test_rare_english_words(word: str, phones: str, why: str) -> None:
