@@ -135,10 +135,12 @@ def keep(name: str, rows: Rows, base: str, about: dict[str, object]) -> None:
 # ----- speech tokens ------------------------------------------------------------------------------
 
 
-def tokenizer(steps: int, clips: int) -> None:
-    """Four tokenizers from Whisper's encoder."""
+def tokenizer(steps: int, clips: int, variants: Sequence[str] = tuple(TOKENIZERS)) -> None:
+    """Tokenizers from Whisper's encoder."""
     rows: Rows = {}
     for name, flags in TOKENIZERS.items():
+        if name not in variants:
+            continue
         folder = train(
             "tokenizer", OUT / "tokenizer" / name, "--recipe", "nano", "--data", AUDIO,
             "--valid", VALID,
@@ -536,12 +538,16 @@ def main() -> None:
     parser.add_argument("name", choices=CLAIMS)
     parser.add_argument("--steps", type=int, default=1_000)
     parser.add_argument("--clips", type=int, default=150)
+    parser.add_argument("--variants", nargs="+", choices=TOKENIZERS, default=list(TOKENIZERS),
+                        help="for tokenizer")  # fmt: skip
     parser.add_argument("--data", default=TOKENS, help="folder of tokens, for hours")
     parser.add_argument("--hours", type=float, nargs="+", default=HOURS, help="for hours")
     flags = parser.parse_args()
     torch.set_num_threads(1)
     if flags.name == "hours":
         hours(flags.steps, flags.clips, flags.data, flags.hours)
+    elif flags.name == "tokenizer":
+        tokenizer(flags.steps, flags.clips, flags.variants)
     else:
         CLAIMS[flags.name](flags.steps, flags.clips)
 
