@@ -329,7 +329,7 @@ def vocoder_figures(model: Vocoder, clips: int) -> dict[str, list[float]]:
     }
     hop, rate = model.spec.hop_length, model.spec.sample_rate
     for clip in range(min(clips, len(corpus))):
-        sound = corpus.array("audio", clip).astype(np.float32) / 32768.0
+        sound = sound_of(corpus, clip)
         target = torch.from_numpy(sound[: len(sound) // hop * hop])
         output = model.decode(log_mel(target, model.spec))
         found = distances(output, target, rate)

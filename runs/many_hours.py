@@ -11,17 +11,19 @@ as its text (`--worst`), breaks off or runs away is left out. Held-out texts are
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
+from own_speech import phonemes_of, write_spoken
 from tqdm import tqdm
 
 from glmtts import Sampling, Synthesizer
 from glmtts.data.manifest import held_out_text
-from glmtts.data.shards import Clip, write_shard
+from glmtts.data.shards import Clip
 from glmtts.engine import Engine, Request
 from glmtts.errors import BadInput, GlmTtsError
 from glmtts.text.frontend import Frontend, Sentence
@@ -62,7 +64,11 @@ def main() -> None:
     parser.add_argument("--worst", type=float, default=0.6, help="nat a phoneme (default: 0.6)")
     parser.add_argument("--model", default="glmtts-nano")
     flags = parser.parse_args()
-    part, parts = (int(text) for text in flags.part.split("/"))
+    if (share := re.fullmatch(r"(\d+)/([1-9]\d*)", flags.part)) is None:
+        parser.error(f"--part {flags.part}: expected I/N, such as 0/2.")
+    part, parts = int(share[1]), int(share[2])
+    if part >= parts:
+        parser.error(f"--part {flags.part}: the first of {parts} parts is 0/{parts}.")
     wanted = flags.hours / parts * 3_600.0
     earlier = [path for path in flags.out.glob("shard-*.jsonl") if number(path) % parts == part]
     lines = [line for path in earlier for line in path.read_text(encoding="utf-8").splitlines()]
@@ -73,20 +79,12 @@ def main() -> None:
     reader, text_reader = model.proofreader, model.reader()
     if reader is None:
         parser.error(f"{flags.model} cannot read its own tokens.")
-    engine = Engine(model.lm, SLOTS, CAPACITY)  # pyright: ignore[reportArgumentType]
-    running: dict[Request, tuple[Clip, list[str]]] = {}
-    done: list[tuple[Clip, list[int], list[str]]] = []
+    engine = Engine(model.lm, SLOTS, CAPACITY)
+    running, done = dict[Request, Clip](), list[tuple[Clip, list[int]]]()
     bar = tqdm(total=round(wanted), initial=round(seconds), unit="s")
 
     def write() -> None:
-        arrays = {
-            "tokens": [np.array(tokens, dtype=np.int64) for _, tokens, _ in done],
-            "alignment": [
-                np.array(reader.owners(tokens, phonemes), dtype=np.int64)
-                for _, tokens, phonemes in done
-            ],
-        }
-        write_shard(flags.out, shard, [clip for clip, _, _ in done], arrays)
+        write_spoken(flags.out, shard, done, reader)
         done.clear()
 
     for name, language, sentence, seed in sentences(flags.texts, part, parts):
@@ -99,19 +97,17 @@ def main() -> None:
             left_out += 1
             continue
         units = tuple((unit.surface, tuple(unit.phonemes)) for unit in sentence.units)
-        clip = Clip(name, language, f"own {language}", sentence.text, units, 0.0)
-        running[request] = clip, reading.phonemes
+        running[request] = Clip(name, language, f"own {language}", sentence.text, units, 0.0)
         while len(running) >= SLOTS:
             engine.step()
             for ended in [each for each in running if each.finish_reason is not None]:
-                clip, phonemes = running.pop(ended)
+                clip = running.pop(ended)
                 reads = ended.finish_reason == "stop" and ended.tokens
-                if not reads or reader.misread(ended.tokens, phonemes) > flags.worst:
+                if not reads or reader.misread(ended.tokens, phonemes_of(clip)) > flags.worst:
                     left_out += 1
                     continue
                 length = len(ended.tokens) / 25.0
-                whole = Clip(clip.id, clip.lang, clip.speaker, clip.text, clip.units, length)
-                done.append((whole, list(ended.tokens), phonemes))
+                done.append((replace(clip, seconds=length), ended.tokens))
                 seconds += length
                 bar.update(length)
         if len(done) >= CLIPS_PER_SHARD:

@@ -15,6 +15,7 @@ little else, for all the rest is its own.
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,20 @@ CLIPS_PER_SHARD = 200
 def phonemes_of(clip: Clip) -> list[str]:
     """What a clip says."""
     return [phoneme for _, said in clip.units for phoneme in said]
+
+
+def write_spoken(
+    out: Path, shard: int, spoken: Sequence[tuple[Clip, list[int]]], reader: Proofreader
+) -> None:
+    """Clips and their speech tokens as a shard, with the phoneme that each token says."""
+    arrays = {
+        "tokens": [np.array(tokens, dtype=np.int64) for _, tokens in spoken],
+        "alignment": [
+            np.array(reader.owners(tokens, phonemes_of(clip)), dtype=np.int64)
+            for clip, tokens in spoken
+        ],
+    }
+    write_shard(out, shard, [clip for clip, _ in spoken], arrays)
 
 
 def say(
@@ -91,14 +106,7 @@ def main() -> None:
     broken = 0
 
     def write() -> None:
-        arrays = {
-            "tokens": [np.array(tokens, dtype=np.int64) for _, tokens in done],
-            "alignment": [
-                np.array(reader.owners(tokens, phonemes_of(clip)), dtype=np.int64)
-                for clip, tokens in done
-            ],
-        }
-        write_shard(flags.out, shard, [clip for clip, _ in done], arrays)
+        write_spoken(flags.out, shard, done, reader)
         done.clear()
 
     for number in tqdm(rng.permutation(len(wanted)), unit="clip"):
