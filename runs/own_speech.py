@@ -6,10 +6,14 @@ r"""What a model says, the best of several tries, as shards that its language mo
         --prompt-share 0.3 --fragment-share 0.05
 
 The words are those of clips in shards of tokens; any of them can be said in any style. Of each the
-model draws as many candidates as it does for a listener and keeps the best. A false start is cut
-off: voice ahead of the first word, which the teacher's slow clips once had (`kokoro.steady_ends`)
-and a model that learnt from them makes, too. A model that learns what is left unlearns it, and
-little else, for all the rest is its own.
+model draws as many candidates as it does for a listener, or --candidates, and keeps the best. A
+false start is cut off: voice ahead of the first word, which the teacher's slow clips once had
+(`kokoro.steady_ends`) and a model that learnt from them makes, too. A model that learns what is
+left unlearns it, and little else, for all the rest is its own.
+
+With --texts FILE (`glmtts data texts ... --bare 600`) it also says each text that is no sentence,
+once. The teacher runs the items of a list together; behind each comma of one as much silence is put
+as makes a pause of --pauses seconds.
 """
 
 import argparse
@@ -24,13 +28,20 @@ import torch
 from tqdm import tqdm
 
 from glmtts import Sampling, Synthesizer
+from glmtts.data.bare import SHARES
+from glmtts.data.manifest import held_out_text
 from glmtts.data.shards import Clip, Corpus, write_shard
+from glmtts.data.texts import read_texts
 from glmtts.errors import BadInput, GlmTtsError
 from glmtts.proofreader import Proofreader
+from glmtts.text.frontend import Frontend
 from glmtts.text.styles import NEUTRAL, STYLES, TAGS, tag
 from glmtts.voice import Prompt
 
 CLIPS_PER_SHARD = 200
+COMMAS = ("，", ",")
+PAUSE = 4
+"""Silent tokens that make a pause."""
 
 
 def phonemes_of(clip: Clip) -> list[str]:
@@ -53,7 +64,12 @@ def write_spoken(
 
 
 def say(
-    model: Synthesizer, reader: Proofreader, clip: Clip, style: str, seed: int
+    model: Synthesizer,
+    reader: Proofreader,
+    clip: Clip,
+    style: str,
+    seed: int,
+    candidates: int | None = None,
 ) -> tuple[Clip, list[int]] | None:
     """The words of a clip in a style, as the model says them best; None: they break off."""
     units = [(surface, tuple(said)) for surface, said in clip.units if surface not in TAGS]
@@ -63,12 +79,73 @@ def say(
     ids, _ = model.text_tokenizer.encode_units(units, [True] * len(units))
     manner = None if style == NEUTRAL else style
     judge = reader.judge(phonemes, style=manner)
-    sampling = model.sampling(Sampling(seed=seed), manner)
+    sampling = model.sampling(Sampling(seed=seed, candidates=candidates), manner)
     tokens, finish = model.lm.generate_checked(ids, Prompt(), sampling, judge=judge)
     if finish != "stop":
         return None
     speaker = f"{style} {clip.lang}"  # a clip may be the prompt of another of its kind
     return Clip(clip.id, clip.lang, speaker, clip.text, tuple(units), len(tokens) / 25.0), tokens
+
+
+def listed(path: Path, kinds: set[str]) -> list[Clip]:
+    """The texts of some kinds as clips without sound; what is not one sentence is left out."""
+    front, clips = Frontend(), list[Clip]()
+    for number, text in enumerate(read_texts(path)):
+        if text.kind not in kinds or held_out_text(text.text):
+            continue
+        said = [sentence for sentence in front(text.text) if sentence.said]
+        if len(said) == 1:
+            units = tuple((unit.surface, tuple(unit.phonemes)) for unit in said[0].units)
+            name = f"{text.kind} {number:06d}"
+            clips.append(Clip(name, text.lang, text.kind, text.text, units, 0.0))
+    return clips
+
+
+def silences(corpus: Corpus, silent: frozenset[int], count: int = 4_000) -> list[list[int]]:
+    """Runs of at least `PAUSE` silent tokens between words of the first `count` clips."""
+    runs = list[list[int]]()
+    for index in range(min(count, len(corpus.clips))):
+        tokens = [int(token) for token in corpus.array("tokens", index)]
+        start = 0
+        for place, token in enumerate(tokens):
+            if token not in silent:
+                if start and place - start >= PAUSE:
+                    runs.append(tokens[start:place])
+                start = place + 1
+    return runs
+
+
+def paused(
+    tokens: Sequence[int],
+    clip: Clip,
+    reader: Proofreader,
+    silent: frozenset[int],
+    fill: Sequence[int],
+) -> list[int]:
+    """The tokens with as many silent ones at each comma as `fill` has, if there are fewer."""
+    out, spans = list(tokens), reader.spans(tokens, phonemes_of(clip))
+    ends, said = list[int](), 0
+    for surface, phonemes in clip.units:
+        said += len(phonemes)
+        if surface in COMMAS and 0 < said < len(spans):
+            ends.append(spans[said][0])
+    for end in reversed(ends):
+        near = [place for place in range(max(0, end - 4), min(len(out), end + 2))
+                if out[place] in silent]  # fmt: skip
+        place = near[-1] + 1 if near else end
+        out[place:place] = fill[: max(0, len(fill) - len(near))]
+    return out
+
+
+def filling(
+    runs: Sequence[Sequence[int]], seconds: tuple[float, float], rng: np.random.Generator
+) -> list[int]:
+    """A pause of the length of some within `seconds`, of runs of silent tokens."""
+    wanted = round(float(rng.uniform(*seconds)) * 25.0)
+    fill = list[int]()
+    while len(fill) < wanted:
+        fill += runs[int(rng.integers(len(runs)))]
+    return fill[:wanted]
 
 
 def main() -> None:
@@ -79,11 +156,18 @@ def main() -> None:
     parser.add_argument("words", help="shards of tokens, several separated by commas")
     parser.add_argument("out", type=Path)
     evenly = [f"{style}=100" for style in (NEUTRAL, *STYLES)]
-    parser.add_argument("--say", nargs="+", default=evenly, metavar="STYLE=COUNT",
+    parser.add_argument("--say", nargs="*", default=evenly, metavar="STYLE=COUNT",
                         help="what to say and how often (default: all, 100 each)")  # fmt: skip
     parser.add_argument("--model", default="glmtts-nano")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--longest", type=float, default=7.0, help="seconds of the clips")
+    parser.add_argument("--texts", type=Path, help="texts that are no sentences, to be said, too")
+    parser.add_argument("--kinds", nargs="+", default=list(SHARES), choices=list(SHARES))
+    parser.add_argument("--pauses", type=float, nargs=2, default=(0.2, 0.36), metavar="SECONDS",
+                        help="shortest and longest in lists (default: 0.2 0.36)")  # fmt: skip
+    parser.add_argument("--candidates", type=int, help="of each text (default: the model's own)")
+    parser.add_argument("--worst", type=float, default=1.2,
+                        help="nat a phoneme that may be misread (default: 1.2)")  # fmt: skip
     flags = parser.parse_args()
     if flags.out.exists():
         parser.error(f"{flags.out} is there already.")
@@ -99,26 +183,37 @@ def main() -> None:
     if reader is None:
         parser.error(f"{flags.model} cannot read its own tokens.")
     rng = np.random.default_rng(flags.seed)
-    clips = [clip for clip in Corpus(flags.words).clips if clip.seconds <= flags.longest]
+    corpus = Corpus(flags.words)
+    clips = [clip for clip in corpus.clips if clip.seconds <= flags.longest]
     if not clips:
         raise BadInput(f"No clip in {flags.words} is as short as --longest {flags.longest}.")
+    jobs: list[tuple[Clip, str]] = []
+    for style in wanted:
+        jobs.append((clips[int(rng.integers(len(clips)))], style))
+    silent = frozenset(model.lm.config.silence_ids)
+    if flags.texts:
+        jobs += [(clip, NEUTRAL) for clip in listed(flags.texts, set(flags.kinds))]
+    runs = silences(corpus, silent) if flags.texts else []
     done, shard, cut = list[tuple[Clip, list[int]]](), 0, dict[str, list[int]]()
-    broken = 0
+    left_out = 0
 
     def write() -> None:
         write_spoken(flags.out, shard, done, reader)
         done.clear()
 
-    for number in tqdm(rng.permutation(len(wanted)), unit="clip"):
-        clip = clips[int(rng.integers(len(clips)))]
-        style = wanted[number]
-        spoken = say(model, reader, clip, style, flags.seed * 1_000_003 + int(number))
-        if spoken is None:
-            broken += 1
+    for number in tqdm(rng.permutation(len(jobs)), unit="clip"):
+        words, style = jobs[int(number)]
+        seed = flags.seed * 1_000_003 + int(number)
+        spoken = say(model, reader, words, style, seed, flags.candidates)
+        if spoken is None or reader.misread(spoken[1], phonemes_of(words)) > flags.worst:
+            left_out += 1
             continue
-        kept = reader.well_begun(spoken[1], phonemes_of(spoken[0]))
-        cut.setdefault(f"{style} {clip.lang}", []).append(len(spoken[1]) - len(kept))
-        done.append((replace(spoken[0], seconds=len(kept) / 25.0), kept))
+        clip, tokens = spoken
+        kept = reader.well_begun(tokens, phonemes_of(clip))
+        cut.setdefault(f"{style} {clip.lang}", []).append(len(tokens) - len(kept))
+        if words.speaker == "list":
+            kept = paused(kept, clip, reader, silent, filling(runs, flags.pauses, rng))
+        done.append((replace(clip, seconds=len(kept) / 25.0), kept))
         if len(done) == CLIPS_PER_SHARD:
             write()
             shard += 1
@@ -127,7 +222,7 @@ def main() -> None:
     for kind, found in sorted(cut.items()):
         began = sum(off > 0 for off in found)
         print(f"{kind:14} {len(found):4} clips, {began} with a false start")
-    print(f"{broken} broke off or ran away and were left out")
+    print(f"{left_out} were misread, broke off or ran away and were left out")
 
 
 if __name__ == "__main__":

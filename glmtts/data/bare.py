@@ -25,6 +25,11 @@ _ALIKE = {
 _MARKS = {"zh": ("。", "。", "！", "？", ""), "en": (".", ".", "!", "?", "")}
 _COMMA = {"zh": "，", "en": ", "}
 _SPACE = {"zh": "", "en": " "}
+_OF = {
+    "zh": (("百分之", ""), ("第", ""), ("", "号"), ("", "年"), ("", "元"), ("", "米")),
+    "en": (("", " percent"), ("number ", ""), ("", " dollars"), ("", " degrees"), ("", " miles")),
+}
+"""What numbers in a list are numbers of: before and behind each."""
 _INITIAL = re.compile("[zcs]h|[b-df-hj-np-tw-z]")
 
 
@@ -43,7 +48,7 @@ def bare_texts(lang: str, sentences: Iterable[str], count: int, rng: random.Rand
     makers: dict[str, Callable[[], str]] = {
         "word": lambda: _SPACE[lang].join(_phrase(lang, words, rng)),
         "again": lambda: _again(lang, words, rng),
-        "list": lambda: _numbers(lang, rng),
+        "list": lambda: _list(lang, words, rng),
         "twister": _twister(lang, words, rng),
     }
     found: dict[str, Text] = {}
@@ -93,16 +98,25 @@ def _again(lang: str, words: Sequence[str], rng: random.Random) -> str:
     return joint.join(many)
 
 
-def _numbers(lang: str, rng: random.Random) -> str:
-    """Three to ten numbers of one to four digits, at times one after the other."""
+def _list(lang: str, words: Sequence[str], rng: random.Random) -> str:
+    """Three to ten numbers, numbers of something, or words, with commas."""
+    count, kind = rng.randint(3, 10), rng.random()
+    if kind < 0.3:
+        return _COMMA[lang].join(rng.choice(words) for _ in range(min(count, 6)))
+    before, behind = rng.choice(_OF[lang]) if kind < 0.45 else ("", "")
+    return _COMMA[lang].join(before + number + behind for number in _numbers(lang, count, rng))
+
+
+def _numbers(lang: str, count: int, rng: random.Random) -> list[str]:
+    """Numbers of one to four digits, at times in equal steps."""
     read = zh_number if lang == "zh" else en_number
-    count = rng.randint(3, 10)
-    if rng.random() < 0.3:
-        first = rng.randint(0, 90)
-        values = range(first, first + count)
+    if rng.random() < 0.4:
+        first, step = rng.randint(0, 90), rng.choice((1, 1, 1, 2, 3, 5, 10, 11))
+        values = list(range(first, first + count * step, step))
     else:
-        values = [int(10 ** rng.uniform(0.0, 3.5)) for _ in range(count)]
-    return _COMMA[lang].join(read(value) for value in values)
+        most = rng.choice((1.0, 2.0, 3.5))
+        values = [int(10 ** rng.uniform(0.0, most)) for _ in range(count)]
+    return [read(value) for value in values]
 
 
 def _twister(lang: str, words: Sequence[str], rng: random.Random) -> Callable[[], str]:

@@ -414,6 +414,13 @@ _ROWS: tuple[Row, ...] = (
         lambda m: (1, digits(m[2])),
     ),
     (
+        "code",
+        r"(?i)\b((?:call|text|ring|WhatsApp|number|invoice|order|ticket)(?:\s(?:me|us|is|at|on))*"
+        r"\s*[:#]?\s?)(\d{7,})(?![\d,.]\d|\d|\s?%|\s[a-z]+s\b)",
+        lambda m: (1, digits(m[2])),
+    ),
+    ("code", r"(?<![\w.,$€£¥-])\d{10,}(?<!000)(?![\d,.]\d|\d|\s?%)", lambda m: digits(m[0])),
+    (
         "flight",
         r"(?i)(?<=\bflight )([A-Z]{2}|[A-Z]\d|\d[A-Z])\s?(\d{3,4})\b",
         lambda m: (1, " " + _flight(m[2])),

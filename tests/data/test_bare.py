@@ -44,6 +44,17 @@ def test_words_alone_are_short_and_lists_long():
             assert 3 <= len(re.split("[，,]", text.text)) <= 10
 
 
+def test_lists_are_of_numbers_of_numbers_of_something_and_of_words():
+    zh = ("zh", "百分之|第|号", "[零一二三四五六七八九十百千，。！？]+")
+    en = ("en", "percent|number|miles", r"(?:\w+teen|\w+ty|one|nine|[, -])+.?")
+    for lang, of, number in (zh, en):
+        lists = [text.text.lower() for text in made(lang, 800) if text.kind == "list"]
+        assert any(re.search(of, text) for text in lists)
+        assert any(re.fullmatch(number, text) for text in lists)
+        assert any(not re.search(f"[零一二三四五六七八九十]|one|two|six|e?ty|teen|{of}", text)
+                   for text in lists)  # fmt: skip
+
+
 def test_what_is_said_again_is_said_at_least_twice():
     for text in made("en"):
         if text.kind == "again":
