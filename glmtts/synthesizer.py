@@ -42,6 +42,7 @@ from glmtts.style_net import StyleNet
 from glmtts.text.frontend import Frontend, Sentence
 from glmtts.text.hybrid import Policy
 from glmtts.text.lexicon import Lexicon
+from glmtts.text.normalize import normalise
 from glmtts.text.pieces import whole_sentences
 from glmtts.text.readings import is_mandarin
 from glmtts.text.styles import LAUGHTER, NEUTRAL, laughs, style_class
@@ -218,11 +219,13 @@ class Synthesizer:
     def default_voice(self, text: str) -> Voice:
         """The model's own voice for the language of `text` (Mandarin if it holds any Hanzi).
 
+        Without any letter, the language is the one that numbers are read in.
+
         Raises:
             UnknownVoice: the model has no voices.
         """
         described = [v for v in self.voices.describe() if not v["problem"]]
-        wanted = "zh" if is_mandarin(text) else "en"
+        wanted = "zh" if is_mandarin(_with_letters(text)) else "en"
         known = {v["name"]: v["language"] for v in described}
         for name in (*self.manifest.default_voices, *known):
             if known.get(name) == wanted:
@@ -244,17 +247,23 @@ class Synthesizer:
         """Tags that the language model obeys: styles of `glmtts.text.styles`, and "laughter"."""
         return self.lm.config.styles
 
-    def sentences(self, text: str, options: SpeakOptions | None = None) -> list[str]:
+    def sentences(
+        self, text: str, options: SpeakOptions | None = None, voice: Voice | None = None
+    ) -> list[str]:
         """The sentences that `stream` speaks one by one, as they will be read.
+
+        Numbers alone are read in the language of `voice`.
 
         Raises:
             BadText: nothing in the text can be spoken, or a reading in it does not exist.
             BadInput: the lexicon cannot be read.
         """
-        return [sentence.text for sentence in self._read(text, options) if sentence.text]
+        return [sentence.text for sentence in self._read(text, options, voice) if sentence.text]
 
-    def _read(self, text: str, options: SpeakOptions | None) -> list[Sentence]:
-        sentences = self.frontend(text, Lexicon.opened(options.lexicon) if options else None)
+    def _read(self, text: str, options: SpeakOptions | None, voice: Voice | None) -> list[Sentence]:
+        lexicon = Lexicon.opened(options.lexicon) if options else None
+        lang = voice.language if voice is not None else ""
+        sentences = self.frontend(text, lexicon, lang if lang in ("zh", "en") else "auto")
         if options is None or options.style in (None, NEUTRAL):
             return sentences
         if options.style not in self.styles:
@@ -306,13 +315,13 @@ class Synthesizer:
         rng = self.lm.generator(options.sampling.seed)
         flow_options = options.flow or self.flow_options
         if isinstance(text, str):
-            known = text, self._readable(text, options)  #                  text -> sentences
             voice = voice or self.default_voice(text)
+            known = text, self._readable(text, options, voice)  #           text -> sentences
 
             def chunks(wanted: Callable[[], bool]) -> Iterator[Chunk]:
                 yield known
         else:
-            chunks = partial(self._arriving, text, options)
+            chunks = partial(self._arriving, text, options, voice)
 
         def make(wanted: Callable[[], bool]) -> Iterator[Block]:
             return self._blocks(chunks(wanted), voice, options, rng, wanted)
@@ -349,14 +358,18 @@ class Synthesizer:
                     streams = None
 
     def _arriving(
-        self, text: Iterable[str], options: SpeakOptions, wanted: Callable[[], bool]
+        self,
+        text: Iterable[str],
+        options: SpeakOptions,
+        voice: Voice | None,
+        wanted: Callable[[], bool],
     ) -> "Iterator[Chunk]":
         """Sentences of a text that comes in pieces; it may be waited for in a thread of its own."""
         spoken = False
         with Ahead(lambda _: whole_sentences(text), depth=16, patient=False) as arriving:
             for chunk in arriving.until(wanted):
                 if re.search(r"[^\W_]", chunk):  # not marks alone
-                    yield chunk, self._readable(chunk, options)
+                    yield chunk, self._readable(chunk, options, voice)
                     spoken = True
         if not spoken and wanted():
             raise BadText("Nothing in the text can be spoken: no words came.")
@@ -434,14 +447,14 @@ class Synthesizer:
         return TextReader(self.text_tokenizer, self.manifest.phonemes, policy, self.styles)
 
     def _readable(
-        self, text: str, options: SpeakOptions
+        self, text: str, options: SpeakOptions, voice: Voice | None
     ) -> list[tuple[Sentence, "Reading | None"]]:
         """The sentences of `text` with their ids (None: a pause alone).
 
         Those (of signs no dictionary reads) that have no ids are left out.
         """
         reader = self.reader(options.phonemes)
-        sentences = self._read(text, options)
+        sentences = self._read(text, options, voice)
         readable: list[tuple[Sentence, Reading | None]] = []
         for sentence in sentences:
             try:
@@ -552,6 +565,16 @@ class Synthesizer:
             learnt = self.lm.config.styles if learnt is None else learnt
             unfit = unfit or style in learnt or (LAUGHTER in learnt and bool(laughs(sentence)))
         return Prompt() if unfit or length > m.prompt_tokens else prompt
+
+
+def _with_letters(text: str) -> str:
+    """`text`, or, where it has no letter, what its beginning is read as."""
+    if re.search(r"[^\W\d_]", text):
+        return text
+    try:
+        return normalise(text[:200])
+    except BadText:
+        return text
 
 
 def _misread(judge: Judge, tokens: Sequence[int]) -> float:

@@ -32,7 +32,7 @@ class FakeSynthesizer:
     def voice(self, name_or_audio: object, transcript: str | None = None) -> tuple:
         return (name_or_audio, transcript)
 
-    def sentences(self, text: str, options: object = None) -> list[str]:
+    def sentences(self, text: str, options: object = None, voice: object = None) -> list[str]:
         return [part for part in re.findall(r"[^.。]+[.。]?", text) if part.strip()]
 
     def stream(self, text: str, voice: object, options: object) -> Iterator[Audio]:

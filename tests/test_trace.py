@@ -142,6 +142,20 @@ def test_the_default_voice_speaks_the_language_of_the_text(synth: Synthesizer) -
     assert synth.default_voice("hello").name == "tom"
 
 
+def test_numbers_alone_are_read_in_the_language_of_the_voice(synth: Synthesizer) -> None:
+    for voice, read in (("tom", "three, six, nine."), ("mei", "三，六，九。")):
+        assert synth.sentences("3, 6, 9.", voice=synth.voice(voice)) == [read]
+    assert synth.sentences("3, 6, 9.") == ["三，六，九。"]
+    assert synth.default_voice("3, 6, 9.").name == "mei"
+    assert synth.default_voice("2 + 2 = 4.").name == "tom"  # read as English, always
+    assert synth.default_voice("...").name == "tom"
+    assert synth.sentences("Wait 5", voice=synth.voice("mei")) == ["Wait five"]
+    spoken: list[str] = []
+    pieces = synth.pieces(iter(["3, 6.\n\n", "9."]), synth.voice("tom"), QUICK)
+    spoken += [piece.block.sentence.text for piece in pieces if piece.block.last]
+    assert spoken == ["three, six.", "nine."]
+
+
 def test_a_long_or_foreign_clip_is_kept_from_the_language_model(folder: Path) -> None:
     synth = Synthesizer.load(folder, device="cpu", voices=folder / "stored")
     mei = synth.voice("mei")

@@ -83,7 +83,7 @@ def say(request: Request) -> None:
         voice = synthesizer.voice(clip or request.voice, transcript)
 
     started, seconds, spoken, cut = time.monotonic(), 0.0, 0, list[str]()
-    bar = sentence_bar(len(synthesizer.sentences(text, options)))
+    bar = sentence_bar(len(synthesizer.sentences(text, options, voice)))
     with Outputs(request, synthesizer.sample_rate) as outputs:
         try:
             with stop_signals(), bar:

@@ -140,12 +140,15 @@ class Frontend:
         self.lang: Lang = lang
         self.max_length = max_length
 
-    def __call__(self, text: str, lexicon: Lexicon | None = None) -> list[Sentence]:
+    def __call__(
+        self, text: str, lexicon: Lexicon | None = None, lang: Lang = "auto"
+    ) -> list[Sentence]:
         """Sentences of `text`, in order.
 
         Args:
             text: Anything, with readings or SSML in it.
             lexicon: Counts before that of this front end.
+            lang: The language of a text without any letter (numbers alone), such as the voice's.
 
         Raises:
             BadText: nothing in it can be spoken, a reading does not exist, or its SSML is wrong.
@@ -155,10 +158,10 @@ class Frontend:
             if words is not None:
                 words.reload_if_changed()
                 stretches = [words(stretch) for stretch in stretches]
-        lang = self._hint(stretches)
+        hint = self._hint(stretches, lang)
         sentences: list[Sentence] = []
         for stretch in stretches:
-            found = list(self._sentences(stretch, text, lang))
+            found = list(self._sentences(stretch, text, hint))
             if stretch.pause_s:
                 last = found.pop() if found else Sentence("")
                 found.append(replace(last, pause_s=stretch.pause_s))
@@ -170,15 +173,15 @@ class Frontend:
             )
         return sentences
 
-    def _hint(self, stretches: Sequence[Marked]) -> Lang:
-        """The language of stretches without any letter."""
+    def _hint(self, stretches: Sequence[Marked], otherwise: Lang) -> Lang:
+        """The language of stretches without any letter: what is around them, or declared."""
         texts = [stretch.text for stretch in stretches]
         if any(map(IS_HANZI.search, texts)):
             return "zh"
         if any(char.isascii() and char.isalpha() for text in texts for char in text):
             return "en"
         declared = {stretch.lang for stretch in stretches} & {"zh", "en"}
-        return "en" if declared == {"en"} else "zh" if declared else "auto"
+        return "en" if declared == {"en"} else "zh" if declared else otherwise
 
     def _sentences(self, stretch: Marked, text: str, hint: Lang) -> Iterator[Sentence]:
         """The sentences of one stretch.
