@@ -30,6 +30,13 @@ _OF = {
     "en": (("", " percent"), ("number ", ""), ("", " dollars"), ("", " degrees"), ("", " miles")),
 }
 """What numbers in a list are numbers of: before and behind each."""
+_STARTS = {
+    "zh": ("密码是", "号码是", "分别是", "请选择", "一共有", "我想要", "他们说的是", "下面是"),
+    "en": ("the code is ", "the numbers are ", "please choose ", "we have ", "I would like ",
+           "these are ", "they said ", "here are "),
+}  # fmt: skip
+_LAST = {"zh": ("和", "或者", "还有"), "en": (" and ", " or ", ", and ")}
+"""What may stand before a list, and before its last item."""
 _INITIAL = re.compile("[zcs]h|[b-df-hj-np-tw-z]")
 
 
@@ -99,12 +106,16 @@ def _again(lang: str, words: Sequence[str], rng: random.Random) -> str:
 
 
 def _list(lang: str, words: Sequence[str], rng: random.Random) -> str:
-    """Three to ten numbers, numbers of something, or words, with commas."""
+    """Three to ten numbers, numbers of something, or words, with commas; at times a beginning."""
     count, kind = rng.randint(3, 10), rng.random()
     if kind < 0.3:
-        return _COMMA[lang].join(rng.choice(words) for _ in range(min(count, 6)))
-    before, behind = rng.choice(_OF[lang]) if kind < 0.45 else ("", "")
-    return _COMMA[lang].join(before + number + behind for number in _numbers(lang, count, rng))
+        items = [rng.choice(words) for _ in range(min(count, 6))]
+    else:
+        before, behind = rng.choice(_OF[lang]) if kind < 0.45 else ("", "")
+        items = [before + number + behind for number in _numbers(lang, count, rng)]
+    start = rng.choice(_STARTS[lang]) if rng.random() < 0.3 else ""
+    last = rng.choice(_LAST[lang]) if rng.random() < 0.3 else _COMMA[lang]
+    return start + _COMMA[lang].join(items[:-1]) + last + items[-1]
 
 
 def _numbers(lang: str, count: int, rng: random.Random) -> list[str]:
