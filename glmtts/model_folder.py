@@ -41,6 +41,8 @@ class Manifest:
         candidates: Utterances drawn for each sentence, the best-read one is spoken.
         styled_candidates: The same for a sentence in a style, where the best must also be said so;
             0: no other number.
+        list_pause_s: Seconds that a pause between the items of a list takes at least
+            (`glmtts.pauses`); 0: as the language model says it.
         ahead: How many text ids beyond the present one the language model's aligned head may look
             unless asked otherwise; 0: anywhere.
         flow_steps: Euler steps of the flow unless asked otherwise.
@@ -67,6 +69,7 @@ class Manifest:
     top_p: float = 0.8
     candidates: int = 1
     styled_candidates: int = 0
+    list_pause_s: float = 0.0
     ahead: int = 0
     flow_steps: int = 10
     flow_guidance: float = 0.7

@@ -263,15 +263,18 @@ class Proofreader:
         return [*tokens[:1], *tokens[first - near :]]
 
     @torch.inference_mode()
-    def owners(self, tokens: Sequence[int], phonemes: Sequence[str]) -> list[int]:
+    def owners(
+        self, tokens: Sequence[int], phonemes: Sequence[str], *, whole: bool = True
+    ) -> list[int]:
         """The index of the phoneme that each token says; -1 where S tokens cannot spell them.
 
         Args:
             tokens: (S,) speech tokens.
             phonemes: (T,) phoneme tokens of the text.
+            whole: The tokens say all of the text; else they are a beginning.
         """
         labels = [CTC_CLASS[phoneme] for phoneme in phonemes]
-        return ctc_align(self._log_probs(tokens), labels) or [-1] * len(tokens)
+        return ctc_align(self._log_probs(tokens), labels, whole=whole) or [-1] * len(tokens)
 
     @torch.inference_mode()
     def spans(self, tokens: Sequence[int], phonemes: Sequence[str]) -> list[tuple[int, int]]:

@@ -32,6 +32,7 @@ from glmtts.nn import dit
 from glmtts.nn.packed import quick_dtype
 from glmtts.nn.threads import at_most
 from glmtts.options import Pace, SpeakOptions
+from glmtts.pauses import ListPauses
 from glmtts.proofreader import Proofreader
 from glmtts.sampling import Sampling
 from glmtts.speaker import SpeakerEncoder
@@ -409,10 +410,12 @@ class Synthesizer:
                     prompt, voice, sentence.text, sentence.style, ids=len(text_ids)
                 )
                 tokens = self._tokens(reading, heard, options.sampling, pace, rng, wanted)
+                pauses = self._pauses(reading)
                 spoken: list[int] = []
                 with closing(tokens):
                     known = while_wanted(tokens, wanted)
-                    for block, last in pace.cut(known, self._look_ahead):  # (T,) -> S ids
+                    for drawn, last in pace.cut(known, self._look_ahead):  # (T,) -> S ids
+                        block = pauses.put(spoken, drawn, last=last) if pauses else drawn
                         spoken += block
                         reason = tokens.finish_reason if last else None
                         done = tuple(spoken) if last else ()
@@ -498,6 +501,15 @@ class Synthesizer:
         if not tokens:
             raise SpeechError("The model gave no sound for a sentence. Try another seed or voice.")
         return FinishedTokens(tokens, reason)
+
+    def _pauses(self, reading: "Reading") -> ListPauses | None:
+        """What puts pauses between the items of a list; None where there is none, or no need."""
+        seconds = self.manifest.list_pause_s
+        if not reading.commas or reading.laughs or not seconds or self.proofreader is None:
+            return None
+        least = round(seconds * self.manifest.audio.tokens_per_second)
+        silent = self.lm.config.silence_ids
+        return ListPauses(self.proofreader, reading.phonemes, reading.commas, silent, least)
 
     def telling(
         self,
