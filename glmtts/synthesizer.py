@@ -370,6 +370,7 @@ class Synthesizer:
         with Ahead(lambda _: whole_sentences(text), depth=16, patient=False) as arriving:
             for chunk in arriving.until(wanted):
                 if re.search(r"[^\W_]", chunk):  # not marks alone
+                    voice = voice or self.default_voice(chunk)
                     yield chunk, self._readable(chunk, options, voice)
                     spoken = True
         if not spoken and wanted():

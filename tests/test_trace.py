@@ -150,10 +150,10 @@ def test_numbers_alone_are_read_in_the_language_of_the_voice(synth: Synthesizer)
     assert synth.default_voice("2 + 2 = 4.").name == "tom"  # read as English, always
     assert synth.default_voice("...").name == "tom"
     assert synth.sentences("Wait 5", voice=synth.voice("mei")) == ["Wait five"]
-    spoken: list[str] = []
-    pieces = synth.pieces(iter(["3, 6.\n\n", "9."]), synth.voice("tom"), QUICK)
-    spoken += [piece.block.sentence.text for piece in pieces if piece.block.last]
-    assert spoken == ["three, six.", "nine."]
+    for voice, text in (("tom", "3, 6.\n\n"), (None, "Three, six.\n\n")):
+        pieces = synth.pieces(iter([text, "9."]), voice and synth.voice(voice), QUICK)
+        spoken = [piece.block.sentence.text for piece in pieces if piece.block.last]
+        assert [line.lower() for line in spoken] == ["three, six.", "nine."]
 
 
 def test_a_long_or_foreign_clip_is_kept_from_the_language_model(folder: Path) -> None:
