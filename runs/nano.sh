@@ -87,7 +87,7 @@ glmtts train flow-cycle --recipe nano "${TOKENS[@]}" --init "$(latest "$RUNS/flo
   --text-tokenizer "$DATA/text_tokenizer" --speech-tokenizer "$TOKENIZER" \
   --speaker "$DATA/speaker" --lm "$(latest "$RUNS/lm")" --flow "$(latest "$RUNS/flow_cycle")" --guidance 0 \
   --vocoder "$(latest "$RUNS/vocoder_refined")" --manifest "$DATA/clips/manifest.jsonl" \
-  --voice 'mei=zf_xiaoxiao|zf_xiaoxiao' --voice 'lin=zf_xiaoyi|zf_xiaoyi' \
+  --voice 'mei=zf_xiaoxiao|zf_xiaoxiao' --voice 'lin=af_sarah|zf_xiaobei' \
   --voice 'bo=zm_yunxi|zm_yunxi' --voice 'jun=zm_yunjian|zm_yunjian' \
   --voice 'xue=zf_xiaobei|zf_xiaobei' --voice 'yang=zm_yunyang|zm_yunyang' \
   --voice 'anna=af_heart|af_heart' --voice 'emma=bf_emma|bf_emma' \
