@@ -43,6 +43,8 @@ class Manifest:
             0: no other number.
         list_pause_s: Seconds that a pause between the items of a list takes at least
             (`glmtts.pauses`); 0: as the language model says it.
+        lead_s: Seconds of silence ahead of each sentence, but for a first one that is spoken in
+            blocks, for which somebody waits.
         ahead: How many text ids beyond the present one the language model's aligned head may look
             unless asked otherwise; 0: anywhere.
         flow_steps: Euler steps of the flow unless asked otherwise.
@@ -70,6 +72,7 @@ class Manifest:
     candidates: int = 1
     styled_candidates: int = 0
     list_pause_s: float = 0.0
+    lead_s: float = 0.0
     ahead: int = 0
     flow_steps: int = 10
     flow_guidance: float = 0.7

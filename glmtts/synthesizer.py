@@ -329,6 +329,7 @@ class Synthesizer:
 
         openings: dict[tuple[int, ...], Any] = {}
         streams: tuple[Any, Any] | None = None
+        lead = torch.zeros(0)
 
         def opening_for(voice: Voice, blocks: tuple[int, ...]) -> Any:
             if blocks not in openings:
@@ -352,9 +353,12 @@ class Synthesizer:
                     frames = stretched(frames, options.speed)
                     samples = wave.push(frames, last=block.last)  #         (f, M) -> (n,)
                     spoken = samples.float().cpu()
+                lead = torch.cat([lead, torch.zeros(round(block.lead_s * self.sample_rate))])
                 if block.last or spoken.numel():
-                    sound = torch.cat([spoken, silence]) if block.last else spoken
-                    yield Piece(Audio(sound, self.sample_rate, block.finish_reason), block)
+                    sound = torch.cat([lead, spoken, silence] if block.last else [lead, spoken])
+                    audio = Audio(sound, self.sample_rate, block.finish_reason)
+                    yield Piece(audio, block, len(lead) / self.sample_rate)
+                    lead = lead[:0]
                 if block.last:
                     streams = None
 
@@ -412,6 +416,8 @@ class Synthesizer:
                 )
                 tokens = self._tokens(reading, heard, options.sampling, pace, rng, wanted)
                 pauses = self._pauses(reading)
+                # Nobody waits for what is not the first sound.
+                lead_s = 0.0 if pace.blocks and count == 1 else self.manifest.lead_s
                 spoken: list[int] = []
                 with closing(tokens):
                     known = while_wanted(tokens, wanted)
@@ -427,8 +433,9 @@ class Synthesizer:
                         yield Block(
                             block, sentence, voice, pace,
                             last=last, finish_reason=reason, utterance=done,
-                            told=tuple(told[len(spoken) - len(block):]),
+                            told=tuple(told[len(spoken) - len(block):]), lead_s=lead_s,
                         )  # fmt: skip
+                        lead_s = 0.0
                 if self.manifest.history_tokens:
                     prompt = prompt.extended(text_ids, spoken, limit=None)
 
@@ -612,6 +619,7 @@ class Block:
         finish_reason: How the sentence ended, with `last`.
         utterance: (S,) all speech tokens of the sentence, with `last`.
         told: (s,) the tokens as the flow is given them, see `Synthesizer.telling`.
+        lead_s: Silence ahead of the sentence, with its first block.
     """
 
     tokens: list[int]
@@ -623,6 +631,7 @@ class Block:
     finish_reason: str | None = None
     utterance: tuple[int, ...] = ()
     told: tuple[int, ...] = ()
+    lead_s: float = 0.0
 
     @property
     def pause_s(self) -> float:
@@ -632,10 +641,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Piece:
-    """Sound, and what it is made of."""
+    """Sound, what it is made of, and the seconds of silence at its beginning."""
 
     audio: Audio
     block: Block
+    lead_s: float = 0.0
 
 
 def stretched(mel: Tensor, speed: float) -> Tensor:

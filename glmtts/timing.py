@@ -36,7 +36,7 @@ class Line:
 
     Attributes:
         text: As it is said.
-        start_s: Seconds from the beginning of all sound.
+        start_s: Seconds from the beginning of all sound, behind the silence ahead of it.
         end_s: Its end, without the pause behind it.
         words: In order, without marks.
         exact: Whether they were heard, and not estimated.
@@ -66,14 +66,17 @@ class Clock:
         self._proofreader = proofreader
         self._now_s = 0.0
         self._start_s = 0.0
+        self._lead_s = 0.0
 
     def push(self, piece: Piece) -> Line | None:
         """Take the next piece; the line that ends with it, if one does."""
         self._now_s += piece.audio.seconds
+        self._lead_s += piece.lead_s
         block = piece.block
         if not block.last:
             return None
-        start_s, self._start_s = self._start_s, self._now_s
+        start_s, self._start_s = self._start_s + self._lead_s, self._now_s
+        self._lead_s = 0.0
         if not block.speech:
             return None
         end_s = self._now_s - block.pause_s

@@ -48,6 +48,19 @@ def test_words_are_timed_by_what_is_heard() -> None:
     assert all(b.start_s >= a.start_s for a, b in zip(second.words, second.words[1:], strict=False))
 
 
+def test_silence_ahead_of_a_sentence_is_no_part_of_its_line() -> None:
+    clock = Clock(AudioSpec(), Heard())  # type: ignore[arg-type]
+    found: list[Line] = []
+    for piece in pieces("今天天气很好啊。Hello my friends today."):
+        ahead = 0.0 if piece.block.last else 0.5
+        samples = torch.cat([torch.zeros(round(ahead * 24_000)), piece.audio.samples])
+        piece = Piece(Audio(samples, 24_000), piece.block, ahead)
+        if line := clock.push(piece):
+            found.append(line)
+    assert [(line.start_s, line.end_s) for line in found] == [(0.5, 2.5), (3.0, 5.0)]
+    assert [line.words[0].start_s for line in found] == [0.5, 3.0]
+
+
 def test_without_a_reader_words_share_the_line_and_say_so() -> None:
     (line,) = lines(Clock(AudioSpec()), "今天天气很好啊。")
     assert not line.exact

@@ -268,6 +268,24 @@ def test_a_break_is_silence_of_its_length(synth: Synthesizer) -> None:
     assert synth.sentences(text) == ["你好", "世界"]
 
 
+def test_silence_stands_ahead_of_sentences_that_nobody_waits_for(folder: Path) -> None:
+    synth = Synthesizer.load(folder, device="cpu", voices=folder / "stored")
+    text, blocks = "你好，世界真大。再见了，我的朋友。", replace(QUICK, pace=Pace.quick_start(4, 8))
+    plain = [list(synth.pieces(text, options=options)) for options in (QUICK, blocks)]
+    synth.manifest = replace(synth.manifest, lead_s=0.1)
+    ahead = [list(synth.pieces(text, options=options)) for options in (QUICK, blocks)]
+    for before, after, leads in zip(plain, ahead, ([2_400, 2_400], [0, 2_400]), strict=True):
+        assert len(before) == len(after)
+        wanted = iter(leads)
+        first = True
+        for old, new in zip(before, after, strict=True):
+            lead = next(wanted) if first else 0
+            first = old.block.last
+            assert new.lead_s == pytest.approx(lead / 24_000)
+            assert not new.audio.samples[:lead].any()
+            assert torch.equal(new.audio.samples[lead:], old.audio.samples)
+
+
 def test_readings_and_lexicons_reach_the_language_model(
     synth: Synthesizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
