@@ -419,7 +419,7 @@ _ROWS: tuple[Row, ...] = (
         r"\s*[:#]?\s?)(\d{7,})(?![\d,.]\d|\d|\s?%|\s[a-z]+s\b)",
         lambda m: (1, digits(m[2])),
     ),
-    ("code", r"(?<![\w.,$€£¥-])\d{10,}(?<!000)(?![\d,.]\d|\d|\s?%)", lambda m: digits(m[0])),
+    ("code", r"(?<![\w.,$€£¥-])\d{13,}(?<!000)(?![\d,.]\d|\d|\s?%)", lambda m: digits(m[0])),
     (
         "flight",
         r"(?i)(?<=\bflight )([A-Z]{2}|[A-Z]\d|\d[A-Z])\s?(\d{3,4})\b",
