@@ -61,6 +61,9 @@ _SHORT_WORDS = frozenset(
 )
 """Words of two letters; any other two capitals are an abbreviation."""
 
+_NO_NOUNS = frozenset(("and", "or", "to", "through", "versus", "vs", "is", "are", "was"))
+"""Words that no article stands before."""
+
 BY_RULE = "spelling rules"
 """Decided where no listed word helped."""
 _VOWEL_LETTERS = re.compile("[aeiouy]")
@@ -117,12 +120,14 @@ def pronounce_run(words: Sequence[str]) -> list[Phones]:
 def read(words: Sequence[str]) -> list[Spoken]:
     """Pronunciations of a run of English words; marks between them have none.
 
-    Context decides for heteronyms, `the` and `to` before a vowel, a single letter, and capitals:
+    Context decides for heteronyms, `the` and `to` before a vowel, the letter A, and capitals:
     three words and more of capitals are shouted, not spelled.
     """
     letters = [word for word in words if word[0].isalpha()]
-    if len(letters) >= 3 and all(word.isupper() for word in letters):
+    shouted = all(word.isupper() for word in letters) and any(len(word) > 1 for word in letters)
+    if len(letters) >= 3 and shouted:
         words = [word.lower() for word in words]
+    spelt = all(len(word) == 1 for word in letters)
     lower = [word.lower() for word in words]
     out: list[Spoken] = []
     for i, word in enumerate(words):
@@ -142,7 +147,7 @@ def read(words: Sequence[str]) -> list[Spoken]:
             out[i] = Spoken(("DH", "IY0"), "before a vowel")
         elif word.lower() == "to" and vowel:
             out[i] = Spoken(("T", "UH0"), "before a vowel")
-        elif word == "A" and not following:
+        elif word in ("a", "A") and (not following or spelt or lower[i + 1] in _NO_NOUNS):
             out[i] = Spoken(LETTER_NAMES["a"], "letters")
     return out
 
