@@ -194,6 +194,8 @@ def main() -> None:
     if flags.texts:
         jobs += [(clip, NEUTRAL) for clip in listed(flags.texts, set(flags.kinds))]
     runs = silences(corpus, silent) if flags.texts else []
+    if flags.texts and not runs:
+        raise BadInput(f"No pause in {flags.words} that the pauses of lists could be made of.")
     done, shard, cut = list[tuple[Clip, list[int]]](), 0, dict[str, list[int]]()
     left_out = 0
 
