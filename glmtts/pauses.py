@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from glmtts.proofreader import Proofreader
-from glmtts.text.units import HANZI, Unit
+from glmtts.text.units import HANZI
 
 COMMAS = ("，", ",")
 LONGEST = 2.0
@@ -27,7 +27,7 @@ _BEFORE, _BEHIND = 4, 2
 """Tokens before and behind the beginning of an item among which silence belongs to its comma."""
 
 
-def list_commas(units: Sequence[Unit]) -> tuple[int, ...]:
+def list_commas(units: Sequence[tuple[str, Sequence[str]]]) -> tuple[int, ...]:
     """For each comma of a list how many phonemes stand before it.
 
     A list is at least two commas with something short between each and the next: a number, one or

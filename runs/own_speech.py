@@ -12,8 +12,7 @@ false start is cut off: voice ahead of the first word, which the teacher's slow 
 left unlearns it, and little else, for all the rest is its own.
 
 With --texts FILE (`glmtts data texts ... --bare 600`) it also says each text that is no sentence,
-once. The teacher runs the items of a list together; behind each comma of one as much silence is put
-as makes a pause of --pauses seconds.
+once. The items of a list get pauses of --pauses seconds (`glmtts.pauses`).
 """
 
 import argparse
@@ -33,15 +32,13 @@ from glmtts.data.manifest import held_out_text
 from glmtts.data.shards import Clip, Corpus, write_shard
 from glmtts.data.texts import read_texts
 from glmtts.errors import BadInput, GlmTtsError
+from glmtts.pauses import ListPauses, list_commas
 from glmtts.proofreader import Proofreader
 from glmtts.text.frontend import Frontend
 from glmtts.text.styles import NEUTRAL, STYLES, TAGS, tag
 from glmtts.voice import Prompt
 
 CLIPS_PER_SHARD = 200
-COMMAS = ("，", ",")
-PAUSE = 4
-"""Silent tokens that make a pause."""
 
 
 def phonemes_of(clip: Clip) -> list[str]:
@@ -101,53 +98,6 @@ def listed(path: Path, kinds: set[str]) -> list[Clip]:
     return clips
 
 
-def silences(corpus: Corpus, silent: frozenset[int], count: int = 4_000) -> list[list[int]]:
-    """Runs of at least `PAUSE` silent tokens between words of the first `count` clips."""
-    runs = list[list[int]]()
-    for index in range(min(count, len(corpus.clips))):
-        tokens = [int(token) for token in corpus.array("tokens", index)]
-        start = 0
-        for place, token in enumerate(tokens):
-            if token not in silent:
-                if start and place - start >= PAUSE:
-                    runs.append(tokens[start:place])
-                start = place + 1
-    return runs
-
-
-def paused(
-    tokens: Sequence[int],
-    clip: Clip,
-    reader: Proofreader,
-    silent: frozenset[int],
-    fill: Sequence[int],
-) -> list[int]:
-    """The tokens with as many silent ones at each comma as `fill` has, if there are fewer."""
-    out, spans = list(tokens), reader.spans(tokens, phonemes_of(clip))
-    ends, said = list[int](), 0
-    for surface, phonemes in clip.units:
-        said += len(phonemes)
-        if surface in COMMAS and 0 < said < len(spans):
-            ends.append(spans[said][0])
-    for end in reversed(ends):
-        near = [place for place in range(max(0, end - 4), min(len(out), end + 2))
-                if out[place] in silent]  # fmt: skip
-        place = near[-1] + 1 if near else end
-        out[place:place] = fill[: max(0, len(fill) - len(near))]
-    return out
-
-
-def filling(
-    runs: Sequence[Sequence[int]], seconds: tuple[float, float], rng: np.random.Generator
-) -> list[int]:
-    """A pause of the length of some within `seconds`, of runs of silent tokens."""
-    wanted = round(float(rng.uniform(*seconds)) * 25.0)
-    fill = list[int]()
-    while len(fill) < wanted:
-        fill += runs[int(rng.integers(len(runs)))]
-    return fill[:wanted]
-
-
 def main() -> None:
     """Speak, and write shards."""
     parser = argparse.ArgumentParser(
@@ -183,19 +133,13 @@ def main() -> None:
     if reader is None:
         parser.error(f"{flags.model} cannot read its own tokens.")
     rng = np.random.default_rng(flags.seed)
-    corpus = Corpus(flags.words)
-    clips = [clip for clip in corpus.clips if clip.seconds <= flags.longest]
+    clips = [clip for clip in Corpus(flags.words).clips if clip.seconds <= flags.longest]
     if not clips:
         raise BadInput(f"No clip in {flags.words} is as short as --longest {flags.longest}.")
-    jobs: list[tuple[Clip, str]] = []
-    for style in wanted:
-        jobs.append((clips[int(rng.integers(len(clips)))], style))
-    silent = frozenset(model.lm.config.silence_ids)
+    low, high = (float(seconds) for seconds in flags.pauses)
+    jobs = [(clips[int(rng.integers(len(clips)))], style) for style in wanted]
     if flags.texts:
         jobs += [(clip, NEUTRAL) for clip in listed(flags.texts, set(flags.kinds))]
-    runs = silences(corpus, silent) if flags.texts else []
-    if flags.texts and not runs:
-        raise BadInput(f"No pause in {flags.words} that the pauses of lists could be made of.")
     done, shard, cut = list[tuple[Clip, list[int]]](), 0, dict[str, list[int]]()
     left_out = 0
 
@@ -214,7 +158,11 @@ def main() -> None:
         kept = reader.well_begun(tokens, phonemes_of(clip))
         cut.setdefault(f"{style} {clip.lang}", []).append(len(tokens) - len(kept))
         if words.speaker == "list":
-            kept = paused(kept, clip, reader, silent, filling(runs, flags.pauses, rng))
+            least = round(rng.uniform(low, high) * 25.0)
+            silent = model.lm.config.silence_ids
+            commas = list_commas(clip.units)
+            pauses = ListPauses(reader, phonemes_of(clip), commas, silent, least)
+            kept = pauses.put([], kept, last=True)
         done.append((replace(clip, seconds=len(kept) / 25.0), kept))
         if len(done) == CLIPS_PER_SHARD:
             write()
