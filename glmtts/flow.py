@@ -111,6 +111,7 @@ class FlowOptions:
         guidance: Classifier-free guidance w: v = (1 + w) v_conditional - w v_unconditional (Ho &
             Salimans 2022); 0 halves the work. None: 0.7, or 0 for a flow that learnt to do without.
         temperature: Factor on the initial noise.
+        laugh_temperature: The same in tokens of a laugh; None: no other. Breath is made of noise.
         seed: Of that noise, where no generator is given.
         blocks: Attention blocks in tokens, the last repeats for ever; empty: full attention over
             prompt and sentence. A stream speaks a block as soon as it has its tokens.
@@ -127,6 +128,7 @@ class FlowOptions:
     steps: int = 10
     guidance: float | None = None
     temperature: float = 1.0
+    laugh_temperature: float | None = None
     seed: int = 0
     blocks: tuple[int, ...] = ()
     upstream_compat: bool = False
@@ -140,8 +142,9 @@ class FlowOptions:
         """
         if self.steps < 1 or any(size < 1 for size in self.blocks):
             raise BadInput(f"Flow steps and block sizes must be at least 1, got {self}.")
-        if not ((self.guidance or 0.0) >= 0.0 and self.temperature >= 0.0):
-            raise BadInput(f"Flow guidance and temperature must not be negative, got {self}.")
+        scales = (self.guidance or 0.0, self.temperature, self.laugh_temperature or 0.0)
+        if not all(scale >= 0.0 for scale in scales):
+            raise BadInput(f"Flow guidance and temperatures must not be negative, got {self}.")
 
 
 class TokenToMel(nn.Module):
@@ -277,6 +280,7 @@ class TokenToMel(nn.Module):
         options: FlowOptions = FlowOptions(),
         *,
         rng: torch.Generator | None = None,
+        laughing: Sequence[bool] = (),
     ) -> Tensor:
         """Speak all of `tokens` in `voice`.
 
@@ -285,6 +289,7 @@ class TokenToMel(nn.Module):
             voice: Its tokens and mel are the prompt in front (there may be none), with its speaker.
             options: Steps, guidance, seed, blocks.
             rng: Draws the initial noise; a new generator of `options.seed` by default.
+            laughing: (S,) which tokens are of a laugh; empty: none.
 
         Returns:
             (F, M) natural log-mel, F = S * frames_per_token.
@@ -293,7 +298,8 @@ class TokenToMel(nn.Module):
             BadInput: a token is not in the vocabulary, or the voice does not fit the model.
         """
         prompt = FlowPrompt.of(self, voice, options)
-        return self.sentence(prompt, options, self.checked_ids(tokens), rng or seeded(options.seed))
+        ids = self.checked_ids(tokens)
+        return self.sentence(prompt, options, ids, rng or seeded(options.seed), laughing)
 
     def sentence(
         self,
@@ -301,6 +307,7 @@ class TokenToMel(nn.Module):
         options: FlowOptions,
         tokens: Sequence[int],
         rng: torch.Generator,
+        laughing: Sequence[bool] = (),
     ) -> Tensor:
         """Speak all of `tokens` after `prompt`: (F, M) natural log-mel."""
         config, bins, known = self.config, self.config.network.n_mels, len(prompt.mel)
@@ -314,6 +321,7 @@ class TokenToMel(nn.Module):
         else:
             noise = torch.cat((prompt.noise(bins), draw_noise(rng, frames - known, bins)))
             sizes = [known] * bool(options.blocks and known) + [*map(config.frames, options.blocks)]
+        noise = noise * self.temperatures(options, 0, len(prompt.tokens), laughing, frames)
         mel, _ = self.speak(prompt, options, ids, noise, sizes)
         return mel[known:] * config.mel_std + config.mel_mean
 
@@ -330,9 +338,9 @@ class TokenToMel(nn.Module):
 
         Args:
             prompt: The voice.
-            options: Steps, guidance and temperature.
+            options: Steps and guidance.
             tokens: All ids, the prompt's first.
-            noise: (F, M) initial noise of all frames.
+            noise: (F, M) initial noise of all frames, with its temperature.
             sizes: Attention blocks in frames, the last repeats for ever; empty: full attention.
             held: (f, M) for each step: the frames before `f` enter that step as given.
 
@@ -357,7 +365,7 @@ class TokenToMel(nn.Module):
             prompt.condition(0, frames), features, coarse, prompt.modulations,
             None if visible is None else visible.to(prompt.mel.device),
         )  # fmt: skip
-        x, entered = noise.to(prompt.mel) * options.temperature, list[Tensor]()
+        x, entered = noise.to(prompt.mel), list[Tensor]()
         solver = Solver(options.second_order)
         for index, (_, step) in enumerate(self.grid(options.steps)):
             if held:
@@ -401,7 +409,7 @@ class TokenToMel(nn.Module):
         prompt = FlowPrompt.of(self, voice, options)
         caches = tuple(StepCache() for _ in range(options.steps))
         if options.blocks and prompt.tokens and self.config.network.streams:
-            noise = prompt.noise(self.config.network.n_mels)
+            noise = prompt.noise(self.config.network.n_mels) * options.temperature
             self.advance(prompt, options, caches, prompt.tokens, 0, len(prompt.tokens), noise)
         return Opening(self, options, prompt, caches)
 
@@ -419,12 +427,12 @@ class TokenToMel(nn.Module):
 
         Args:
             prompt: The voice.
-            options: Steps, guidance and temperature.
+            options: Steps and guidance.
             caches: Are brought from token `start` to token `stop`.
             tokens: All ids known so far, the prompt's first.
             start: First token of the block.
             stop: End of the block.
-            noise: ((stop - start) * frames_per_token, M).
+            noise: ((stop - start) * frames_per_token, M), with its temperature.
 
         Returns:
             Normalised mel, of the shape of `noise`.
@@ -440,11 +448,40 @@ class TokenToMel(nn.Module):
             prompt.condition(start * per, stop * per), features[:, block],
             None if coarse is None else coarse[:, block], prompt.modulations, start=start * per,
         )  # fmt: skip
-        x = noise.to(prompt.mel) * options.temperature
+        x = noise.to(prompt.mel)
         solver = Solver(options.second_order)
         for index, (_, step) in enumerate(self.grid(options.steps)):
             x = solver(x, self.velocity(x, guide, index, options, caches[index]), step)
         return x
+
+    def temperatures(
+        self,
+        options: FlowOptions,
+        start: int,
+        known: int,
+        laughing: Sequence[bool],
+        frames: int,
+    ) -> Tensor:
+        """(F, 1) factors on the noise of `frames` frames.
+
+        Args:
+            options: Its temperatures.
+            start: The token they begin with.
+            known: How many tokens stand before the sentence.
+            laughing: (S,) which tokens of the sentence are of a laugh; empty: none.
+            frames: F.
+        """
+        factors = torch.full((frames, 1), options.temperature)
+        if options.laugh_temperature is None:
+            return factors
+        first = self.config.frames(start)
+        for place, laughs in enumerate(laughing, known):
+            if laughs and place >= start:
+                own = slice(
+                    self.config.frames(place) - first, self.config.frames(place + 1) - first
+                )
+                factors[own] = options.laugh_temperature
+        return factors
 
     def velocity(
         self,
@@ -724,13 +761,19 @@ class MelStream:
         self._opening, self._rng = opening, rng
         self._caches = [cache.copy() for cache in opening.caches]
         self._tokens = list(opening.prompt.tokens)
+        self._laughing: list[bool] = []
         self._done = len(self._tokens)
         self._blocks = 0
         self._ended = False
 
     @torch.inference_mode()
-    def push(self, tokens: Sequence[int], *, last: bool) -> Tensor:
+    def push(self, tokens: Sequence[int], *, last: bool, laughing: Sequence[bool] = ()) -> Tensor:
         """Add tokens; `last` ends the sentence and flushes what was held back.
+
+        Args:
+            tokens: (s,) the next ids.
+            last: They end the sentence.
+            laughing: (s,) which of them are of a laugh; empty: none.
 
         Returns:
             (f, M) the next frames of natural log-mel, possibly none.
@@ -743,10 +786,12 @@ class MelStream:
         model, options, prompt = self._opening.model, self._opening.options, self._opening.prompt
         network = model.config.network
         self._tokens += model.checked_ids(tokens)
+        self._laughing += laughing or [False] * len(tokens)
         self._ended = last
+        known = len(prompt.tokens)
         if not options.blocks:
-            ready = self._tokens[len(prompt.tokens) :] if last else []
-            return model.sentence(prompt, options, ready, self._rng)
+            ready = self._tokens[known:] if last else []
+            return model.sentence(prompt, options, ready, self._rng, self._laughing)
         pieces = [prompt.mel.new_zeros(0, network.n_mels)]
         while self._done < len(self._tokens):
             stop = self._done + options.blocks[min(self._blocks, len(options.blocks) - 1)]
@@ -756,6 +801,7 @@ class MelStream:
                 break
             frames = (stop - self._done) * network.frames_per_token
             noise = draw_noise(self._rng, frames, network.n_mels)
+            noise *= model.temperatures(options, self._done, known, self._laughing, frames)
             pieces.append(
                 model.advance(prompt, options, self._caches, self._tokens, self._done, stop, noise)
             )
@@ -776,6 +822,7 @@ class PrefixStream:
         """Begin a sentence; see `TokenToMel.stream`."""
         self._opening, self._rng = opening, rng
         self._tokens = list(opening.prompt.tokens)
+        self._laughing: list[bool] = []
         self._done = len(self._tokens)
         self._blocks = 0
         self._noise = torch.zeros(0)
@@ -785,8 +832,8 @@ class PrefixStream:
         self._ended = False
 
     @torch.inference_mode()
-    def push(self, tokens: Sequence[int], *, last: bool) -> Tensor:
-        """Add tokens; `last` ends the sentence and flushes what was held back.
+    def push(self, tokens: Sequence[int], *, last: bool, laughing: Sequence[bool] = ()) -> Tensor:
+        """As `MelStream.push`.
 
         Returns:
             (f, M) the next frames of natural log-mel, possibly none.
@@ -798,6 +845,7 @@ class PrefixStream:
             raise BadInput("This sentence has ended. Begin another one with TokenToMel.stream.")
         config, blocks = self._opening.model.config, self._opening.options.blocks
         self._tokens += self._opening.model.checked_ids(tokens)
+        self._laughing += laughing or [False] * len(tokens)
         self._ended = last
         pieces = [self._tail[:0]]
         while self._done < len(self._tokens):
@@ -825,7 +873,9 @@ class PrefixStream:
             self._noise = torch.cat((earlier, fresh))
             sizes = [known] * bool(known) + [*map(config.frames, options.blocks)]
         ids = self._tokens[: self._done]
-        mel, entered = model.speak(prompt, options, ids, self._noise, sizes, self._held)
+        factors = model.temperatures(options, 0, len(prompt.tokens), self._laughing, frames)
+        noise = self._noise * factors
+        mel, entered = model.speak(prompt, options, ids, noise, sizes, self._held)
         mel, ahead = mel[known:], size // 2
         final = max(self._spoken, len(mel) - config.frames(ahead))
         piece, self._tail = mel[self._spoken : final], mel[final:]

@@ -51,6 +51,7 @@ class Manifest:
         flow_guidance: Its guidance unless asked otherwise.
         flow_temperature: Factor on the noise it starts from unless asked otherwise. In few steps
             much of the noise is left in the mel: less of it is clearer speech.
+        laugh_temperature: The same where somebody laughs (`[laughter]`); None: no other.
         voice_dbfs: Loudness that the speech in a voice's clip is brought to; None = as recorded
             (official).
         default_voices: Voice for each language when none is asked for.
@@ -77,6 +78,7 @@ class Manifest:
     flow_steps: int = 10
     flow_guidance: float = 0.7
     flow_temperature: float = 1.0
+    laugh_temperature: float | None = None
     voice_dbfs: float | None = SPEECH_DBFS
     default_voices: tuple[str, ...] = ()
     trained_by: str = ""

@@ -132,13 +132,41 @@ class Proofreader:
         own = self._laughter(tokens, phonemes, laughs)
         return sum(self._whole(tokens, mine) for mine in own) / len(own)
 
+    @torch.inference_mode()
+    def laughing(
+        self,
+        tokens: Sequence[int],
+        phonemes: Sequence[str],
+        laughs: Sequence[int],
+        *,
+        whole: bool = True,
+    ) -> list[bool]:
+        """Which of (S,) speech tokens are of a laugh.
+
+        Args:
+            tokens: Those of a sentence, or of its beginning.
+            phonemes: (T,) phoneme tokens of the text.
+            laughs: See `misread`.
+            whole: The tokens say all of the text; else they are a beginning.
+        """
+        if not tokens or not laughs:
+            return [False] * len(tokens)
+        own = self._laughter(tokens, phonemes, laughs, whole=whole)
+        return [bool(laughed) for laughed in np.logical_or.reduce(own)]
+
     def _laughter(
-        self, tokens: Sequence[int], phonemes: Sequence[str], laughs: Sequence[int]
+        self,
+        tokens: Sequence[int],
+        phonemes: Sequence[str],
+        laughs: Sequence[int],
+        *,
+        whole: bool = True,
     ) -> list[np.ndarray]:
         """For each laugh which of the (S,) tokens are its own: none where the text does not fit."""
         labels = _labels(phonemes, laughs)
         scores = _with_laugh(self._log_probs(tokens), _UNLIKELY)
-        owners = np.array(ctc_align(scores, labels) or [-1] * len(tokens), dtype=np.int64)
+        path = ctc_align(scores, labels, whole=whole)
+        owners = np.array(path or [-1] * len(tokens), dtype=np.int64)
         return [owners == place for place, label in enumerate(labels) if label == _LAUGH]
 
     def _whole(self, tokens: Sequence[int], own: np.ndarray) -> float:

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from glmtts.nn.packed import quick_dtype
 from glmtts.nn.threads import at_most
 from glmtts.options import Pace, SpeakOptions
 from glmtts.pauses import ListPauses
+from glmtts.pieces import Block, Piece
 from glmtts.proofreader import Proofreader
 from glmtts.sampling import Sampling
 from glmtts.speaker import SpeakerEncoder
@@ -58,7 +59,14 @@ from glmtts.wardrobe import Wardrobe
 
 log = logging.getLogger(__name__)
 
+REST_TOKENS = 2
+"""Silence that the language model hears behind a voice's clip at least: the median in training."""
+
 PARTS = ("text_tokenizer", "lm", "flow", "vocoder", "speech_tokenizer", "speaker")
+
+
+Chunk = tuple[str, list[tuple[Sentence, Reading | None]]]
+"""A text and its sentences with what is said in each (None: a pause alone)."""
 
 
 class Synthesizer:
@@ -183,7 +191,7 @@ class Synthesizer:
     def flow_options(self) -> FlowOptions:
         """The flow's options that this model is tuned for; vary them with `dataclasses.replace`."""
         m = self.manifest
-        return FlowOptions(m.flow_steps, m.flow_guidance, m.flow_temperature)
+        return FlowOptions(m.flow_steps, m.flow_guidance, m.flow_temperature, m.laugh_temperature)
 
     def sampling(self, wanted: Sampling, style: str | None = None) -> Sampling:
         """`wanted` with what it leaves open as this model is tuned, for a sentence in a style."""
@@ -307,7 +315,7 @@ class Synthesizer:
         text: str | Iterable[str],
         voice: Voice | None = None,
         options: SpeakOptions | None = None,
-    ) -> "Generator[Piece]":
+    ) -> Generator[Piece]:
         """As `stream`; each piece of sound knows the sentence it is of."""
         options = options or SpeakOptions()
         if voice is not None and voice.adapter:
@@ -349,7 +357,9 @@ class Synthesizer:
                     check_wanted()
                     opening = opening_for(block.voice, block.pace.blocks)
                     mel, wave = streams = streams or (opening.stream(), self.vocoder.stream())
-                    frames = mel.push(block.told, last=block.last)  #       (s,) -> (f, M)
+                    frames = mel.push(  #                                   (s,) -> (f, M)
+                        block.told, last=block.last, laughing=block.laughing
+                    )
                     frames = stretched(frames, options.speed)
                     samples = wave.push(frames, last=block.last)  #         (f, M) -> (n,)
                     spoken = samples.float().cpu()
@@ -368,7 +378,7 @@ class Synthesizer:
         options: SpeakOptions,
         voice: Voice | None,
         wanted: Callable[[], bool],
-    ) -> "Iterator[Chunk]":
+    ) -> Iterator[Chunk]:
         """Sentences of a text that comes in pieces; it may be waited for in a thread of its own."""
         spoken = False
         with Ahead(lambda _: whole_sentences(text), depth=16, patient=False) as arriving:
@@ -382,12 +392,12 @@ class Synthesizer:
 
     def _blocks(
         self,
-        chunks: "Iterable[Chunk]",
+        chunks: Iterable[Chunk],
         voice: Voice | None,
         options: SpeakOptions,
         rng: torch.Generator,
         wanted: Callable[[], bool],
-    ) -> "Iterator[Block]":
+    ) -> Iterator[Block]:
         """The language model's half of `stream`: speech tokens, sentence by sentence.
 
         It works one block ahead, in a thread of its own, while flow and vocoder make sound of the
@@ -426,14 +436,15 @@ class Synthesizer:
                         spoken += block
                         reason = tokens.finish_reason if last else None
                         done = tuple(spoken) if last else ()
-                        told = self.telling(
-                            spoken, reading.phonemes, reading.laughs,
-                            whole=last, style=reading.style,
-                        )  # fmt: skip
+                        said = spoken, reading.phonemes, reading.laughs
+                        told = self.telling(*said, whole=last, style=reading.style)
+                        laughing = self.laughing(*said, whole=last)
+                        fresh = len(spoken) - len(block)
                         yield Block(
                             block, sentence, voice, pace,
                             last=last, finish_reason=reason, utterance=done,
-                            told=tuple(told[len(spoken) - len(block):]), lead_s=lead_s,
+                            told=tuple(told[fresh:]), laughing=tuple(laughing[fresh:]),
+                            lead_s=lead_s,
                         )  # fmt: skip
                         lead_s = 0.0
                 if self.manifest.history_tokens:
@@ -453,13 +464,13 @@ class Synthesizer:
         """
         return Audio.concat(list(self.stream(text, voice, options)))
 
-    def reader(self, policy: Policy | None = None) -> "TextReader":
+    def reader(self, policy: Policy | None = None) -> TextReader:
         """What turns sentences into text ids for this model."""
         return TextReader(self.text_tokenizer, self.manifest.phonemes, policy, self.styles)
 
     def _readable(
         self, text: str, options: SpeakOptions, voice: Voice | None
-    ) -> list[tuple[Sentence, "Reading | None"]]:
+    ) -> list[tuple[Sentence, Reading | None]]:
         """The sentences of `text` with their ids (None: a pause alone).
 
         Those (of signs no dictionary reads) that have no ids are left out.
@@ -480,7 +491,7 @@ class Synthesizer:
 
     def _tokens(
         self,
-        reading: "Reading",
+        reading: Reading,
         prompt: Prompt,
         sampling: Sampling,
         pace: Pace,
@@ -510,7 +521,7 @@ class Synthesizer:
             raise SpeechError("The model gave no sound for a sentence. Try another seed or voice.")
         return FinishedTokens(tokens, reason)
 
-    def _pauses(self, reading: "Reading") -> ListPauses | None:
+    def _pauses(self, reading: Reading) -> ListPauses | None:
         """What puts pauses between the items of a list; None where there is none, or no need."""
         seconds = self.manifest.list_pause_s
         if not reading.commas or reading.laughs or not seconds or self.proofreader is None:
@@ -546,6 +557,19 @@ class Synthesizer:
             dit.told(token, said, network, manner)
             for token, said in zip(tokens, classes, strict=True)
         ]
+
+    def laughing(
+        self,
+        tokens: Sequence[int],
+        phonemes: Sequence[str],
+        laughs: Sequence[int],
+        *,
+        whole: bool = True,
+    ) -> list[bool]:
+        """Which of (S,) speech tokens are of a laugh, see `telling`; empty where none can be."""
+        if self.proofreader is None or not laughs:
+            return []
+        return self.proofreader.laughing(tokens, phonemes, laughs, whole=whole)
 
     @property
     def _look_ahead(self) -> int:
@@ -584,7 +608,9 @@ class Synthesizer:
         if not m.tagged_prompts:
             learnt = self.lm.config.styles if learnt is None else learnt
             unfit = unfit or style in learnt or (LAUGHTER in learnt and bool(laughs(sentence)))
-        return Prompt() if unfit or length > m.prompt_tokens else prompt
+        if unfit or length > m.prompt_tokens:
+            return Prompt()
+        return prompt.rested(self.lm.config.silence_ids, REST_TOKENS)
 
 
 def _with_letters(text: str) -> str:
@@ -599,53 +625,6 @@ def _with_letters(text: str) -> str:
 
 def _misread(judge: Judge, tokens: Sequence[int]) -> float:
     return judge.misread(tokens) if tokens else math.inf
-
-
-Chunk = tuple[str, "list[tuple[Sentence, Reading | None]]"]
-"""A text and its sentences with what is said in each (None: a pause alone)."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """What the language model hands to the flow at once.
-
-    Attributes:
-        tokens: (s,) speech tokens, perhaps none.
-        sentence: What they are part of.
-        voice: Who speaks it.
-        pace: How it is cut.
-        last: The sentence ends here.
-        speech: False for a pause alone.
-        finish_reason: How the sentence ended, with `last`.
-        utterance: (S,) all speech tokens of the sentence, with `last`.
-        told: (s,) the tokens as the flow is given them, see `Synthesizer.telling`.
-        lead_s: Silence ahead of the sentence, with its first block.
-    """
-
-    tokens: list[int]
-    sentence: Sentence
-    voice: Voice
-    pace: Pace
-    last: bool
-    speech: bool = True
-    finish_reason: str | None = None
-    utterance: tuple[int, ...] = ()
-    told: tuple[int, ...] = ()
-    lead_s: float = 0.0
-
-    @property
-    def pause_s(self) -> float:
-        """Silence behind the sentence."""
-        return self.sentence.pause_s if self.last else 0.0
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Sound, what it is made of, and the seconds of silence at its beginning."""
-
-    audio: Audio
-    block: Block
-    lead_s: float = 0.0
 
 
 def stretched(mel: Tensor, speed: float) -> Tensor:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from glmtts.audio import AudioSpec
+from glmtts.pieces import Piece
 from glmtts.proofreader import Proofreader
-from glmtts.synthesizer import Piece
 from glmtts.text.frontend import Sentence
 
 

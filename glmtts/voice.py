@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -53,6 +53,28 @@ class Prompt:
         texts = sum(len(turn.text_ids) for turn in self.turns)
         speech = sum(len(turn.speech_tokens) for turn in self.turns)
         return self._within(limit - int(speech / max(1, texts) * text_length))
+
+    def rested(self, silent: Sequence[int], least: int) -> "Prompt":
+        """With the voice's own speech ending in silence.
+
+        A clip that breaks off within a word is a word to be ended: the model does so ahead of the
+        sentence it is asked for.
+
+        Args:
+            silent: Speech tokens that sound like silence; empty: not known, nothing is added.
+            least: How many of them there shall be at the end.
+        """
+        if not self.own or not silent:
+            return self
+        (own, *later), known = self.turns, frozenset(silent)
+        spoken = own.speech_tokens
+        tail = next(
+            (n for n, token in enumerate(reversed(spoken)) if token not in known), len(spoken)
+        )
+        heard = [token for token in spoken if token in known]
+        fill = heard[-1] if heard else silent[0]
+        own = replace(own, speech_tokens=(*spoken, *[fill] * (least - tail)))
+        return replace(self, turns=(own, *later))
 
     def _within(self, limit: int) -> "Prompt":
         later = [*self.turns[self.own :]]

@@ -184,6 +184,12 @@ def test_each_token_knows_the_phoneme_it_is_part_of(proofreader: Proofreader) ->
     laughing = [*spoken("ni3"), *laugh, *spoken("hao3")]
     told = proofreader.classes(laughing, PHONEMES, [place])
     assert told == [*spoken("ni3"), *[0] * len(laugh), *spoken("hao3")]
+    own = proofreader.laughing(laughing, PHONEMES, [place])
+    assert own == [False] * len(spoken("ni3")) + [True] * len(laugh) + [False] * len(spoken("hao3"))
+    begun = proofreader.laughing(laughing[:9], PHONEMES, [place], whole=False)
+    assert begun == own[:9]
+    assert proofreader.laughing(laughing, PHONEMES, []) == [False] * len(laughing)
+    assert proofreader.laughing(laughing[:1], PHONEMES, [place]) == [False]  # cannot be all
 
 
 class Melody:

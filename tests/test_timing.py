@@ -5,7 +5,7 @@ import torch
 
 from glmtts.audio import Audio, AudioSpec
 from glmtts.options import Pace
-from glmtts.synthesizer import Block, Piece
+from glmtts.pieces import Block, Piece
 from glmtts.text.frontend import Frontend
 from glmtts.timing import Clock, Line, characters, subtitles
 from tests.conftest import tiny_voice

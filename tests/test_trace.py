@@ -13,7 +13,7 @@ from glmtts.errors import BadAudio, BadInput, BadText, CheckpointError, UnknownV
 from glmtts.flow import FlowOptions
 from glmtts.options import Pace, SpeakOptions
 from glmtts.sampling import Sampling
-from glmtts.synthesizer import Synthesizer, stretched
+from glmtts.synthesizer import REST_TOKENS, Synthesizer, stretched
 from glmtts.text_reader import TextReader
 from glmtts.voice import Prompt, Turn
 from tests import tiny
@@ -164,6 +164,10 @@ def test_a_long_or_foreign_clip_is_kept_from_the_language_model(folder: Path) ->
     assert synth.audible(mei.prompt, mei, "hello") == Prompt()
     long = Prompt((Turn((1,), (1,) * 101),), own=1)
     assert synth.audible(long, mei, "你好") == Prompt()
+    synth.lm.config = replace(synth.lm.config, silence_ids=(30, 31))
+    short = Prompt((Turn((1,), (1, 31, 2)),), own=1)
+    rested = Prompt((Turn((1,), (1, 31, 2, *[31] * REST_TOKENS)),), own=1)
+    assert synth.audible(short, mei, "你好") == rested
 
 
 def test_a_clip_that_would_lead_a_long_sentence_too_far_is_kept_back(folder: Path) -> None:

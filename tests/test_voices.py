@@ -36,6 +36,24 @@ def test_bundled_and_stored_voices_are_listed_and_read(library: VoiceLibrary) ->
     assert library.get("wei").name == "wei"
 
 
+def test_a_clip_that_breaks_off_is_followed_by_silence() -> None:
+    prompt = ALBA.prompt  # 3, 4, 5
+    (turn,) = prompt.rested([9, 4], 2).turns
+    assert turn == Turn((1, 2), (3, 4, 5, 4, 4))  # with the silence that the clip has
+    (turn,) = prompt.rested([9], 2).turns
+    assert turn.speech_tokens == (3, 4, 5, 9, 9)
+    (turn,) = prompt.rested([5], 2).turns
+    assert turn.speech_tokens == (3, 4, 5, 5)
+    assert prompt.rested([4, 5], 2) == prompt  # it rests
+    assert prompt.rested([3, 4, 5], 3) == prompt  # all of it does
+    assert prompt.rested([], 2) == prompt  # what silence is, is not known
+    said = prompt.extended([7], [8])
+    assert said.rested([9], 1).turns == (Turn((1, 2), (3, 4, 5, 9)), Turn((7,), (8,)))
+    strange = Prompt(prompt.turns)  # no clip of a voice
+    assert strange.rested([9], 2) == strange
+    assert Prompt().rested([9], 2) == Prompt()
+
+
 def test_describing_tells_what_a_listing_needs(library: VoiceLibrary) -> None:
     library.add(replace(ALBA, name="mine", language="zh", gender="male", transcript="早"))
     first, second, _ = library.describe()

@@ -18,11 +18,11 @@ from typing import Literal, Protocol
 from glmtts.ahead import POLL_SECONDS
 from glmtts.errors import Cancelled, GlmTtsError, SpeechError
 from glmtts.options import SpeakOptions
+from glmtts.pieces import Piece
 from glmtts.serve.heap import Heap
 from glmtts.serve.metrics import Metrics
 from glmtts.serve.settings import Settings
 from glmtts.serve.shared import due
-from glmtts.synthesizer import Piece
 from glmtts.voice import Voice
 from glmtts.wanted import is_wanted, until
 

@@ -14,9 +14,10 @@ from pypinyin.seg import mmseg
 
 from glmtts.text import phrases, polyphones
 from glmtts.text.polyphones import Context
+from glmtts.text.readings import own_readings
 from glmtts.text.senses import CLASSIFIED, sense
-from glmtts.text.surnames import DOUBLE_SURNAMES, SURNAMES
-from glmtts.text.words import Word, cut
+from glmtts.text.surnames import DOUBLE_SURNAMES, SURNAMES, TITLES
+from glmtts.text.words import Word, cut, is_surname, tag_of
 
 
 class Reading(NamedTuple):
@@ -55,12 +56,17 @@ def read(line: str) -> list[Reading]:
     for index, word in enumerate(words):
         found = _by_dictionary(line[word.start : word.end], word)
         own = phrases.is_own(line[word.start : word.end])
+        given = phrases.own().get(line[word.start : word.end], {})
         before, after = _tag(line, words, index - 1, "^"), _tag(line, words, index + 1, "$")
         for position, reading in enumerate(found, word.start):
             char = line[position]
             if char in SURNAMES and _called(line, position):
                 reading = Reading(SURNAMES[char], "surname")
-            elif reading.decided_by not in ("", "surname") and polyphones.rules(char):
+            elif (
+                reading.decided_by not in ("", "surname")
+                and position - word.start not in given
+                and polyphones.rules(char)
+            ):
                 context = Context(
                     char, partial(_sense, line, words, index), *_clause(line, position),
                     before if position == word.start else "?",
@@ -85,12 +91,36 @@ def _by_dictionary(text: str, word: Word) -> list[Reading]:
     if word.tag == "x":
         return [Reading("", "")]
     start, end = word.surname
-    if start == end or phrases.is_own(text):
+    if phrases.is_own(text):
         return _listed(text)
+    if start == end:
+        found = _listed(text)
+        if word.tag == "N" and word.length > 2 and is_surname(text[0]):
+            return [found[0], *_given_name(text[0], text[1:], found[1:])]
+        return found
     known = DOUBLE_SURNAMES.get(text[start:end]) or SURNAMES.get(text[start:end])
     spoken = known.split() if known else phrases.readings(text[start:end])
     surname = [Reading(syllable, "surname") for syllable in spoken]
-    return [*_listed(text[:start]), *surname, *_listed(text[end:])]
+    given = text[end:]
+    return [*_listed(text[:start]), *surname, *_given_name(text[start:end], given, _listed(given))]
+
+
+def _given_name(surname: str, given: str, listed: list[Reading]) -> list[Reading]:
+    """Readings behind a surname: in a name of two characters nothing is unstressed."""
+    word = given in TITLES or {tag_of(given), tag_of(surname + given[:1])} - {"?", "N"}
+    if len(given) < 2 or word:  # 王师傅, 李子树
+        return listed
+    return [
+        Reading(_full(char, reading.syllable), reading.decided_by)
+        for char, reading in zip(given, listed, strict=True)
+    ]
+
+
+def _full(char: str, syllable: str) -> str:
+    """A reading of a character with a tone of its own, where it has one."""
+    if not syllable.endswith("5"):
+        return syllable
+    return next((own for own in own_readings(char) if own[-1] != "5"), syllable)
 
 
 def _listed(text: str) -> list[Reading]:

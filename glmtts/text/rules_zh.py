@@ -739,6 +739,12 @@ _ROWS: tuple[Row, ...] = (
         lambda m: f"{counted(m[1])}小时",
     ),
     ("duration", r"(?<=小时)(\d{1,2})m(?:in)?(?![A-Za-z])", lambda m: f"{cardinal(m[1])}分钟"),
+    (  # a man of 1米82, 3块50
+        "and-some",
+        rf"(?<=[\d一二两三四五六七八九十])([米块])([1-9]\d{{1,2}})"
+        rf"(?![\d.:/%-]|\s?(?:{_COUNTED}|{_MEASURED}))",
+        lambda m: (1, digits(m[2].removesuffix("0") if len(m[2]) == 2 else m[2])),
+    ),
     ("discount", r"(?<![\d.])([1-9])([1-9])(?=折(?!叠|线|扣率|算))", lambda m: digits(m[0])),
     ("class-number", rf"(?<=[{HANZI}])\((\d{{1,2}})\)(?=班)", lambda m: cardinal(m[1])),
     (

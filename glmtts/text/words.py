@@ -88,6 +88,11 @@ def tag_of(word: str) -> str:
     return vocabulary().get(word, (0.0, "?"))[1]
 
 
+def is_surname(char: str) -> bool:
+    """Whether a character is usual enough a surname to make names."""
+    return _surname_cost(char) is not None
+
+
 def cut(line: str) -> list[Word]:
     """The words of a sentence in which every unit is one character; what is no Hanzi stays alone.
 

@@ -240,7 +240,10 @@ class Renderer:
         synth, case = self._synthesizer, answer.case
         options: FlowOptions = synth.flow_options
         tokens = synth.telling(answer.tokens, case.phonemes, case.laughs, style=case.style)
-        mel = synth.flow.sample(tokens, case.voice, options)  # (S,) -> (F, M)
+        laughing = synth.laughing(answer.tokens, case.phonemes, case.laughs)
+        mel = synth.flow.sample(  # (S,) -> (F, M)
+            tokens, case.voice, options, laughing=laughing
+        )
         samples = synth.vocoder.decode(mel)  # (F, M) -> (N,)
         return Audio(samples.float().cpu(), synth.sample_rate)
 

@@ -150,6 +150,34 @@ def test_any_split_of_the_tokens_gives_the_whole_sentence(
         torch.testing.assert_close(torch.cat(pieces), whole, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("blocks", [(), (4,), (2, 5, 9)])
+@pytest.mark.parametrize("prompt", [0, 7])
+def test_a_laugh_has_noise_of_its_own(blocks: tuple[int, ...], prompt: int) -> None:
+    model, tokens = tiny(), sentence().tolist()
+    laughing = [5 <= place < 9 for place in range(23)]
+    options = FlowOptions(steps=2, blocks=blocks, temperature=0.1, laugh_temperature=1.0)
+    plain = model.sample(tokens, voice(prompt), options)
+    whole = model.sample(tokens, voice(prompt), options, laughing=laughing)
+    change = (whole - plain).abs().mean(1)  # (F,)
+    assert change[10:18].min() > change[18:].max()  # through attention others hear of it
+    assert change[10:18].min() > change[:10].max()
+    if not prompt:
+        noisy = model.sample(tokens, voice(prompt), replace(options, temperature=1.0))
+        torch.testing.assert_close(
+            model.sample(tokens, voice(prompt), options, laughing=[True] * 23), noisy
+        )
+    deaf = replace(options, laugh_temperature=None)
+    assert torch.equal(model.sample(tokens, voice(prompt), deaf, laughing=laughing), plain)
+    for split in ([23], [1] * 23, [5, 0, 11, 3, 4]):
+        stream, pieces, at = model.stream(voice(prompt), options), [], 0
+        for index, count in enumerate(split):
+            own = slice(at, at + count)
+            last = index == len(split) - 1
+            pieces.append(stream.push(tokens[own], last=last, laughing=laughing[own]))
+            at += count
+        torch.testing.assert_close(torch.cat(pieces), whole, atol=1e-4, rtol=0)
+
+
 def test_an_opened_voice_speaks_any_number_of_sentences() -> None:
     model, options = tiny(), FlowOptions(steps=2, blocks=(4, 50))
     opening = model.open(voice(), options)
@@ -222,6 +250,7 @@ def test_tokens_voices_and_options_that_do_not_fit_are_refused() -> None:
         {"blocks": (0,)},
         {"guidance": -1.0},
         {"temperature": float("nan")},
+        {"laugh_temperature": -0.1},
     ):
         with pytest.raises(BadInput):
             FlowOptions(**wrong)

@@ -14,7 +14,7 @@ from glmtts.cloning import prepared
 from glmtts.errors import BadText
 from glmtts.model_folder import Manifest
 from glmtts.options import Pace, SpeakOptions
-from glmtts.synthesizer import Block, Piece
+from glmtts.pieces import Block, Piece
 from glmtts.text.frontend import Frontend
 from glmtts.text.pieces import whole_sentences
 from glmtts.voice import Prompt, Voice

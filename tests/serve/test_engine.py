@@ -14,6 +14,7 @@ import pytest
 
 from glmtts.errors import BadInput, BadText, Cancelled, GlmTtsError, SpeechError
 from glmtts.options import SpeakOptions
+from glmtts.pieces import Piece
 from glmtts.serve.engine import (
     Busy,
     Closing,
@@ -26,7 +27,6 @@ from glmtts.serve.engine import (
 )
 from glmtts.serve.heap import Heap
 from glmtts.serve.settings import Settings, checked_bind
-from glmtts.synthesizer import Piece
 from glmtts.voice import Voice
 from tests.serve.humming import SECONDS, Humming
 
