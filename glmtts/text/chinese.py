@@ -93,7 +93,8 @@ def _by_dictionary(text: str, word: Word) -> list[Reading]:
     start, end = word.surname
     if phrases.is_own(text):
         return _listed(text)
-    if start == end:
+    called = start > 0 or text[end:] in TITLES  # 小任, 曲先生
+    if start == end or (phrases.is_listed(text) and not called):  # 朴素 is a word
         found = _listed(text)
         if word.tag == "N" and word.length > 2 and is_surname(text[0]):
             return [found[0], *_given_name(text[0], text[1:], found[1:])]
@@ -133,7 +134,7 @@ def _called(line: str, position: int) -> bool:
         line[position - 1 : position] == "姓" and line[position - 2 : position] not in _NO_SURNAME
     ) or (
         line[position + 1 : position + 2] == "姓"
-        and line[position + 2 : position + 3] in "男女某人氏青"
+        and line[position + 2 : position + 3] in ("男", "女", "某", "人", "氏", "青")
     )
 
 

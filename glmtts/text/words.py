@@ -62,6 +62,9 @@ _INTRODUCED = (
 )  # fmt: skip
 CLAUSE_MARKS = frozenset("，。！？；：、…,.!?;:")
 _NICKNAME = {"老": 3.0, "小": 3.5, "阿": 5.0}
+_NICKNAMED = SURNAMES.keys() - RARELY
+_PREFIXES = frozenset("单区")
+"""They make words with any noun: 单店 is nobody, unless a title says so."""
 
 
 def _assets_text(name: str) -> bytes:
@@ -161,14 +164,17 @@ def _names_at(line: str, i: int) -> list[tuple[int, float, tuple[int, int]]]:
         for size in (1, 2) if length == 2 or _is_usual(line, i) else ():
             given = line[after : after + size]
             if len(given) == size and all("\u4e00" <= char <= "\u9fff" for char in given):
+                titled = any(line.startswith(title, after + size) for title in _LONG_TITLES)
+                if size == 1 and line[i] in _PREFIXES and not (titled or introduced):
+                    continue
                 places = ("single",) if size == 1 else ("first", "second")
                 extra = sum(map(_given_cost, places, given))
-                if any(line.startswith(title, after + size) for title in _LONG_TITLES):
+                if titled:
                     extra += _BEFORE_TITLE
                 elif line[i] in WORDS_TOO and not line.endswith("叫", 0, i):
                     extra += _WORD_TOO / size
                 found.append((after + size, cost + extra, (0, length)))
-    if line[i] in _NICKNAME and line[i + 1 : i + 2] in SURNAMES:
+    if line[i] in _NICKNAME and line[i + 1 : i + 2] in _NICKNAMED:
         called = _surname_cost(line[i + 1])
         assert called is not None
         found.append((i + 2, called + _NICKNAME[line[i]], (1, 2)))
