@@ -1,7 +1,7 @@
 """Readings in context, over tables of sentences: characters, names, places, English heteronyms.
 
 polyphones.tsv: sentence, position and character, readings a speaker of the standard accepts, kind,
-the round in which the case was written (rounds 2 to 6, 8 and 10 were new when first tried), source.
+the round in which the case was written (2 to 6, 8, 10 and 11 were new when first tried), source.
 heteronyms.tsv: the same for English words; what is compared leaves the quality of unstressed vowels
 aside.
 """
