@@ -244,6 +244,35 @@ def test_the_flow_is_told_what_each_token_says(listener: Synthesizer, pace: Pace
         assert torch.equal(mel, opening.stream().push(told, last=True))
 
 
+@pytest.mark.parametrize("pace", [Pace(), Pace.growing(5, 9)])
+def test_a_laugh_starts_from_noise_of_its_own(
+    listener: Synthesizer, pace: Pace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener.manifest = replace(listener.manifest, flow_temperature=0.1)
+    listener.lm.config = replace(listener.lm.config, styles=("laughter",))
+    options = SpeakOptions(sampling=QUICK.sampling, pace=pace)
+    laughing = "你好[laughter]世界你好世界。"
+    voice = listener.voice("mei")
+    calm = listener.speak(laughing, voice, options).samples
+    listener.manifest = replace(listener.manifest, laugh_temperature=1.0)
+    blocks = [piece.block for piece in listener.pieces(laughing, voice, options)]
+    known = blocks[0].sentence
+    flags = [flag for block in blocks for flag in block.laughing]
+    said = blocks[-1].utterance, known.phonemes, listener.reader().read(known).laughs
+    assert len(flags) == len(blocks[-1].utterance)
+    if not pace.blocks:
+        assert flags == listener.laughing(*said)
+    plain = listener.speak("你好世界。", voice, options).samples
+    monkeypatch.setattr(listener, "laughing", lambda tokens, *_, **__: [True] * len(tokens))
+    loud = listener.speak(laughing, voice, options).samples
+    assert len(loud) == len(calm)
+    assert (loud - calm).abs().max() > 1e-3
+    monkeypatch.undo()
+    assert torch.equal(listener.speak("你好世界。", voice, options).samples, plain)
+    assert all(not block.laughing for piece in listener.pieces("你好。", voice, options)
+               for block in [piece.block])  # fmt: skip
+
+
 def test_without_an_ear_or_a_reader_tokens_stay_as_they_are(
     synth: Synthesizer, listener: Synthesizer
 ) -> None:
