@@ -56,7 +56,7 @@ def read(line: str) -> list[Reading]:
     for index, word in enumerate(words):
         found = _by_dictionary(line[word.start : word.end], word)
         own = phrases.is_own(line[word.start : word.end])
-        given = phrases.own().get(line[word.start : word.end], {})
+        settled = phrases.own().get(line[word.start : word.end], {})
         before, after = _tag(line, words, index - 1, "^"), _tag(line, words, index + 1, "$")
         for position, reading in enumerate(found, word.start):
             char = line[position]
@@ -64,7 +64,7 @@ def read(line: str) -> list[Reading]:
                 reading = Reading(SURNAMES[char], "surname")
             elif (
                 reading.decided_by not in ("", "surname")
-                and position - word.start not in given
+                and position - word.start not in settled
                 and polyphones.rules(char)
             ):
                 context = Context(
@@ -108,8 +108,8 @@ def _by_dictionary(text: str, word: Word) -> list[Reading]:
 
 def _given_name(surname: str, given: str, listed: list[Reading]) -> list[Reading]:
     """Readings behind a surname: in a name of two characters nothing is unstressed."""
-    word = given in TITLES or {tag_of(given), tag_of(surname + given[:1])} - {"?", "N"}
-    if len(given) < 2 or word:  # 王师傅, 李子树
+    no_name = {tag_of(given), tag_of(surname + given[:1])} - {"?", "N"}
+    if len(given) < 2 or given in TITLES or no_name:  # 王师傅, 李子树
         return listed
     return [
         Reading(_full(char, reading.syllable), reading.decided_by)

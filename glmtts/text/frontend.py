@@ -149,6 +149,7 @@ class Frontend:
             text: Anything, with readings or SSML in it.
             lexicon: Counts before that of this front end.
             lang: The language of a text without any letter (numbers alone), such as the voice's.
+                In "en" so is all that holds no Hanzi.
 
         Raises:
             BadText: nothing in it can be spoken, a reading does not exist, or its SSML is wrong.
@@ -158,6 +159,8 @@ class Frontend:
             if words is not None:
                 words.reload_if_changed()
                 stretches = [words(stretch) for stretch in stretches]
+        if lang == "en" == self._hint(stretches, lang) and self.lang == "auto":  # 20°C, No. 5
+            return Frontend(self.lexicon, lang="en", max_length=self.max_length)(text, lexicon)
         hint = self._hint(stretches, lang)
         sentences: list[Sentence] = []
         for stretch in stretches:
