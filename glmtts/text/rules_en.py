@@ -367,6 +367,9 @@ def _unit_of_power(match: Match[str]) -> str | None:
     return plural(UNITS_EN[match[1]]) if power and match[1] in UNITS_EN else None
 
 
+_LINES = frozenset(("240", "360", "480", "720", "1080", "1440", "2160", "4320"))
+
+
 def _version(match: Match[str]) -> str:
     """Three parts or more; four are the address of a computer, digit by digit."""
     numbers = match[0].split(".")
@@ -465,6 +468,16 @@ _ROWS: tuple[Row, ...] = (
     ),
     ("always", r"(?<![\d/])24/7(?![\d/])", "twenty-four seven"),
     ("always", r"(?<![\d/])9/11(?![\d/])", "nine eleven"),
+    (
+        "lines",  # of a picture: 720p, 1080p
+        r"(?<![\w.])(\d{1,2})(\d\d)([pi])(?!\w)",
+        lambda m: f"{cardinal(m[1])} {cardinal(m[2])} {m[3]}" if m[1] + m[2] in _LINES else None,
+    ),
+    (
+        "status",
+        r"(?i)(?<=\berror )[45]0[1-9](?![\d.,]*\d)|(?<![\d.,])[45]0[1-9](?= (?:error|not found)\b)",
+        lambda m: digits(m[0]).replace("zero", "oh"),
+    ),
     (
         "always",
         r"(?<![\d/])(\d0)/(\d0)(?=\s(?:chance|split|odds|mix|basis|vision)|$)",
