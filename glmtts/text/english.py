@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from glmtts.text import heteronyms
 from glmtts.text.heteronyms import Place
+from glmtts.text.romanised import pinyin_name
 from glmtts.text.spelling import spell
 
 Phones = tuple[str, ...]
@@ -48,7 +49,9 @@ chatbot CH AE1 T B AA2 T | huawei W AA1 W EY2 | xiaomi SH AW1 M IY2 | taobao T A
 tiktok T IH1 K T AA2 K | alipay AA1 L IY0 P EY2 | beijing B EY2 JH IH1 NG
 tokenizer T OW1 K AH0 N AY2 Z ER0 | json JH EY1 S AH0 N | yaml Y AE1 M AH0 L
 nginx EH1 N JH IH0 N EH2 K S | numpy N AH1 M P AY2 | async EY1 S IH2 NG K | baidu B AY1 D UW2
-alibaba AA2 L IY0 B AA1 B AA0 | omg OW2 EH2 M JH IY1
+alibaba AA2 L IY0 B AA1 B AA0 | omg OW2 EH2 M JH IY1 | ubuntu UW0 B UH1 N T UW0 | gif G IH1 F
+jpeg JH EY1 P EH2 G | nguyen W IH1 N | siobhan SH IH0 V AO1 N | givenchy ZH IY2 V AA0 N SH IY1
+acai AA2 S AA0 IY1 | airbnb EH1 R B IY2 EH2 N B IY1
 """
 _ACRONYMS = frozenset(
     "ACT AI AM API ATM CAD CEO CFO CIA COO CTO DIY EU FAQ FBI GDP GPS HR ID IMF IPO IT LED LAN MBA "  # noqa: SIM905
@@ -162,6 +165,8 @@ def explain(word: str) -> Spoken:
     """Pronunciation of a word by itself, and what decided it."""
     if _is_spelled(word):
         return Spoken(_letters(word), "letters")
+    if "-" in word and (joined := word.lower().replace("-", "")) in MODERN:  # Wi-Fi
+        return Spoken(MODERN[joined], "listed")
     if "-" in word:
         parts = [explain(part) for part in word.split("-") if part]
         return Spoken(
@@ -169,6 +174,9 @@ def explain(word: str) -> Spoken:
             "parts: " + ", ".join(part.decided_by for part in parts),
         )
     lower = word.lower()
+    called = word[0].isupper() and word[1:].islower()
+    if called and (name := pinyin_name(lower, listed=bool(look_up_listed(lower)))):
+        return Spoken(name, "pinyin")
     if known := look_up(lower):
         return Spoken(known, _list_of(lower))
     if "'" in lower and (known := _with_apostrophe(word)):
@@ -213,6 +221,9 @@ def _is_spelled(word: str) -> bool:
         return False
     if len(word) == 2:
         return word.lower() not in _SHORT_WORDS
+    modern = MODERN.get(word.lower())
+    if modern:  # JSON
+        return _unstressed(modern) == _unstressed(_letters(word))
     listed = lexicon().get(word.lower(), "")
     if listed:  # IBM is listed, letter by letter, but stressed in several ways
         return _unstressed(listed.split()) == _unstressed(_letters(word))
