@@ -108,6 +108,12 @@ def _phone(match: Match[str]) -> str:
     return digits(match[0], phone=True)
 
 
+def _row(match: Match[str]) -> str:
+    """Numbers beside each other, as those of a lottery: 03 08 15."""
+    numbers = match[0].split()
+    return "，".join(digits(one) if one[0] == "0" else cardinal(one) for one in numbers)
+
+
 def _groups(match: Match[str]) -> str:
     """Groups of digits with pauses between them."""
     return "，".join(digits(group, phone=True) for group in re.findall(r"\d+", match[0]))
@@ -499,6 +505,12 @@ _ROWS: tuple[Row, ...] = (
         _phone,
     ),
     ("phone", r"(?<!\d)[(（]0\d{2,3}[)）][-\s]?\d{3,4}[-\s]?\d{4}(?!\d)", _phone),
+    (
+        "thousands",
+        rf"(?<![\d.,])[1-9]\d{{0,2}}(?: \d{{3}})+(?=\s?(?:{_COUNTED}|{_MONEY}))",
+        lambda m: cardinal(m[0].replace(" ", "")),
+    ),
+    ("row-of-numbers", r"(?<![\d.,+-])\d{1,2}(?: +\d{1,2}){2,}(?!\d|[.,]\d| ?[-年月日/:])", _row),
     ("card", r"(?<![\d.])\d{4}(?:\s\d{4}){2,4}(?:\s\d{1,4})?(?![\d.])", _groups),
     ("plate", rf"([{_PROVINCES}][A-Z])\s?([A-Z0-9]{{5,6}})(?![A-Za-z0-9])", _code),
     (
@@ -686,6 +698,7 @@ _ROWS: tuple[Row, ...] = (
     ("minus", r"(?<=[A-Za-z0-9)方])\s?-\s?(?=[A-Za-z0-9(√])", _binary),
     # signs
     ("sign", r"±\s?(?=\.?\d)", "正负"),
+    ("plus", rf"(?<=[{HANZI}])\+(?=\d{{1,4}}\s?[个只条件份种次本张位名人斤杯碗])", "加"),
     ("plus", rf"(?<![\dA-Za-z)\]%方零一二三四五六七八九十百千万亿])(?<!\d[{HANZI}])\+(?=\d)", "正"),
     ("sign", r"-(?=\d|√|[a-z](?![A-Za-z]))", _minus),
     # fractions
@@ -722,6 +735,11 @@ _ROWS: tuple[Row, ...] = (
         lambda m: (1,) if m[1] else (2,),
     ),
     ("about", rf"(?<![\d{HANZI}A-Za-z%℃°])[~～]\s?(?=\d)", "约"),
+    (
+        "numbered",  # 图3-1
+        r"(?<=[图表式例])\s?(\d{1,3})-(\d{1,3})(?![\d.:-]|\s?[年月日个人])",
+        lambda m: f"{cardinal(m[1])}杠{cardinal(m[2])}",
+    ),
     # ranges and scores
     (
         "score",
