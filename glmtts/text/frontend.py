@@ -159,12 +159,12 @@ class Frontend:
             if words is not None:
                 words.reload_if_changed()
                 stretches = [words(stretch) for stretch in stretches]
-        if lang == "en" == self._hint(stretches, lang) and self.lang == "auto":  # 20°C, No. 5
-            return Frontend(self.lexicon, lang="en", max_length=self.max_length)(text, lexicon)
-        hint = self._hint(stretches, lang)
+        hint, reader = self._hint(stretches, lang), self
+        if self.lang == "auto" and lang == "en" == hint:  # 20°C, No. 5
+            reader = Frontend(lang="en", max_length=self.max_length)
         sentences: list[Sentence] = []
         for stretch in stretches:
-            found = list(self._sentences(stretch, text, hint))
+            found = list(reader._sentences(stretch, text, hint))
             if stretch.pause_s:
                 last = found.pop() if found else Sentence("")
                 found.append(replace(last, pause_s=stretch.pause_s))

@@ -248,6 +248,23 @@ def edit_distance(first: str, second: str) -> int:
     return row[-1]
 
 
+def syllables_in(written: str) -> list[str]:
+    """Numbered syllables of a word in pinyin, as few as possible; [] if it is no pinyin.
+
+    >>> syllables_in("yínháng"), syllables_in("xiamen"), syllables_in("mexico")
+    (['yin2', 'hang2'], ['xia5', 'men5'], [])
+    """
+    best: list[list[str] | None] = [[], *([None] * len(written))]
+    for end in range(1, len(written) + 1):
+        for start in range(max(0, end - 12), end):
+            done, syllable = best[start], canonical_pinyin(written[start:end])
+            if done is None or syllable is None:
+                continue
+            if best[end] is None or len(done) + 1 < len(best[end] or []):
+                best[end] = [*done, syllable]
+    return best[-1] or []
+
+
 def read_pinyin(written: str, own: Iterable[str] = ()) -> str:
     """A syllable as people write it, in numbered pinyin.
 

@@ -30,6 +30,7 @@ from glmtts.text.phonemes import (
     pinyin_to_tokens,
     read_arpabet,
     read_pinyin,
+    syllables_in,
     tokens_to_reading,
 )
 from glmtts.text.units import HANZI
@@ -184,7 +185,7 @@ def syllables_of(written: str, hanzi: str = "", *, strict: bool = False) -> list
         reading = canonical(part)
         if reading and not _TONED.search(part):
             reading = next((r for r in own if r[:-1] == reading[:-1]), reading if toned else None)
-        cut = [reading] if reading else _run_of_syllables(part) if toned else []
+        cut = [reading] if reading else _several_syllables(part) if toned else []
         if not cut and (strict or (toned and _is_meant(part, own, alone=len(parts) == 1))):
             read_pinyin(part, own)  # refuses
             raise BadText(f"{part!r} has no tone. Write it with one, such as {part}1.")
@@ -228,17 +229,9 @@ def _is_meant(part: str, own: Sequence[str], *, alone: bool) -> bool:
     return bool(near) and letters.lower() not in _REFERENCES
 
 
-def _run_of_syllables(part: str) -> list[str]:
-    """Syllables written in one piece with tone marks, as few as possible: yínháng; or []."""
-    best: list[list[str] | None] = [[], *([None] * len(part))]
-    for end in range(1, len(part) + 1):
-        for start in range(max(0, end - 12), end):
-            done, syllable = best[start], canonical_pinyin(part[start:end])
-            if done is None or syllable is None:
-                continue
-            if best[end] is None or len(done) + 1 < len(best[end] or []):
-                best[end] = [*done, syllable]
-    found = best[-1] or []
+def _several_syllables(part: str) -> list[str]:
+    """Syllables written in one piece with tone marks: yínháng; [] if it is one or none."""
+    found = syllables_in(part)
     return found if len(found) > 1 else []
 
 

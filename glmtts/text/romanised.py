@@ -6,7 +6,7 @@ is read as syllables, the last one stressed, as in Beijing.
 
 import re
 
-from glmtts.text.phonemes import canonical_pinyin
+from glmtts.text.phonemes import syllables_in
 
 _INITIALS = {
     "zh": "JH", "ch": "CH", "sh": "SH", "b": "B", "p": "P", "m": "M", "f": "F", "d": "D", "t": "T",
@@ -24,7 +24,7 @@ _HISSED = {"zh": "ER", "ch": "ER", "sh": "ER", "r": "ER", "z": "IH", "c": "IH", 
 """What i is behind them."""
 _OWN = {"yan": "EH N", "ye": "EH", "yuan": "W EH N", "yue": "W EH"}
 """Finals that sound otherwise there."""
-_SYLLABLE = re.compile("(zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw]?)([aeiou]+(?:ng|n|r)?)")
+_SYLLABLE = re.compile("(zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw]?)(.+)5")
 _CERTAIN = re.compile("zh|x(?=[iu])|q(?=i|u[ane])|uang|iang")
 """No other language of names spells so."""
 _NAMES = frozenset(
@@ -48,9 +48,12 @@ def pinyin_name(word: str, *, listed: bool) -> tuple[str, ...]:
         word: In lower case; it was written with a capital.
         listed: The CMU dictionary has the word.
     """
-    syllables = _syllables(word)
-    certain = not listed and len(syllables) > 1 and _CERTAIN.search(word)
-    if not syllables or not (certain or word in _NAMES):
+    if word not in _NAMES and (listed or not _CERTAIN.search(word)):
+        return ()
+    runs = [syllables_in(part) for part in word.split("'")]
+    syllables = [match.groups() for run in runs for match in map(_SYLLABLE.fullmatch, run) if match]
+    known = all(runs) and all(final in _FINALS for _, final in syllables)
+    if not known or (len(syllables) < 2 and word not in _NAMES):
         return ()
     phones: list[str] = []
     for number, (initial, final) in enumerate(syllables):
@@ -63,18 +66,3 @@ def pinyin_name(word: str, *, listed: bool) -> tuple[str, ...]:
         for phone in f"{head} {vowel}".split():
             phones.append(phone + stress if phone[0] in "AEIOU" else phone)
     return tuple(phones)
-
-
-def _syllables(word: str) -> list[tuple[str, str]]:
-    """Initials and finals of a word, as few syllables as possible; [] if it is no pinyin."""
-    best: list[list[tuple[str, str]] | None] = [[], *([None] * len(word))]
-    for end in range(1, len(word) + 1):
-        for start in range(max(0, end - 6), end):
-            done = best[start]
-            match = _SYLLABLE.fullmatch(word[start:end].removeprefix("'" if start else ""))
-            if done is None or not match or match[2] not in _FINALS:
-                continue
-            known = canonical_pinyin(match[0]) is not None
-            if known and (best[end] is None or len(done) + 1 < len(best[end] or [])):
-                best[end] = [*done, (match[1], match[2])]
-    return best[-1] or []
