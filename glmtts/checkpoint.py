@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from glmtts.config import from_dict, to_dict
 from glmtts.errors import CheckpointError
@@ -30,6 +31,24 @@ class Component(Protocol):
 
 
 C = TypeVar("C", bound=nn.Module)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draw no weights on the meta device: it holds none, and torch would import its compiler.
+
+    Random numbers are drawn there by torch's reference implementations, which are made for it; the
+    import takes longer than all the rest of loading a small model.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
+        return func(*args, **kwargs)
 
 
 INT8_FROM = 4_096
@@ -158,7 +177,7 @@ def load(
         if name not in tensors:
             raise CheckpointError(f"{path}: scale {key!r} belongs to no tensor.")
         tensors[name] = dequantised(tensors[name], scale)
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         component: C = cls(config)
     expected = component.state_dict()
     for key, value in expected.items():

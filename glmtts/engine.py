@@ -242,17 +242,31 @@ class Engine:
 
     def _advance(self, slots: Sequence[int]) -> torch.Tensor:
         """Scores of what follows the last token of each running request: (n, classes)."""
-        start = self.lm.config.speech_start
-        last = [self._running[slot].tokens[-1] + start for slot in slots]
-        if self._rows is not None:
-            self._rows.used = [self._running[slot].adapter for slot in slots]
-            running = (self._running.get(slot) for slot in range(self.slots))
-            self._rows.slots = [request and request.adapter for request in running]
-            self._decoder.use(None if any(self._rows.used) else self._plain)
         if self.traced and (places := self._decoder.places(slots)) is not None:
             for slot, place in zip(slots, places, strict=True):
                 self._running[slot].places += (place,)
-        return self._decoder.step(slots, last)
+        if self._rows is None:
+            return self._stepped(slots)
+        # What the plain ones say must not depend on whether somebody brings an adapter: they take
+        # the program, which knows none, and the others the way of modules.
+        apart = [slot for slot in slots if self._running[slot].adapter] if self._plain else slots
+        together = [slot for slot in slots if slot not in apart]
+        groups: list[torch.Tensor] = []
+        if together:
+            self._decoder.use(self._plain)
+            groups.append(self._stepped(together))
+        if apart:
+            self._decoder.use(None)
+            self._rows.used = [self._running[slot].adapter for slot in apart]
+            running = (self._running.get(slot) for slot in range(self.slots))
+            self._rows.slots = [request and request.adapter for request in running]
+            groups.append(self._stepped(apart))
+        order = sorted(range(len(slots)), key=[*together, *apart].__getitem__)
+        return torch.cat(groups)[order] if len(groups) > 1 else groups[0]
+
+    def _stepped(self, slots: Sequence[int]) -> torch.Tensor:
+        start = self.lm.config.speech_start
+        return self._decoder.step(slots, [self._running[slot].tokens[-1] + start for slot in slots])
 
     def _admit(self, request: Request, slot: int) -> torch.Tensor:
         """Read what comes before the speech into a slot: (classes,)."""

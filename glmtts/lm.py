@@ -20,7 +20,7 @@ from glmtts.nn.decoder import Decoder
 from glmtts.nn.gaze import Held
 from glmtts.nn.int8 import Int8Linear
 from glmtts.nn.llama import Llama, LlamaConfig
-from glmtts.nn.program import program_of
+from glmtts.nn.program import FewRows, compiles, program_of
 from glmtts.nn.quantizer import spread_codes
 from glmtts.nn.threads import at_most, for_decoder
 from glmtts.runaway import Finish
@@ -248,7 +248,7 @@ class TextToSpeechTokens(nn.Module):
         self.lm_head = (
             None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         )
-        self.packed_head: Int8Linear | None = None
+        self.packed_head: Int8Linear | FewRows | None = None
 
     @torch.no_grad()
     def untied(self) -> "TextToSpeechTokens":
@@ -295,7 +295,8 @@ class TextToSpeechTokens(nn.Module):
         """
         if self.packed_head is None:
             self.model.pack()
-            self.packed_head = Int8Linear(torch.cat(self._head_rows()))
+            packed = FewRows if compiles(self.config.hidden_size) else Int8Linear
+            self.packed_head = packed(torch.cat(self._head_rows()))
             self.lm_head = None
             program_of(self.model)  # compiled now, not before the first sound
         return self

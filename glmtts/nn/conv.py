@@ -121,7 +121,7 @@ class Conv(nn.Module):
         """Pad both ends with `padding` zeros, by default as many as keep the length."""
         super().__init__()
         self.weight = nn.Parameter(
-            torch.randn(out, channels, kernel) * (3 * channels * kernel) ** -0.5
+            nn.init.normal_(torch.empty(out, channels, kernel), std=(3 * channels * kernel) ** -0.5)
         )
         self.bias = nn.Parameter(torch.zeros(out))
         self.stride, self.dilation = stride, dilation
@@ -162,7 +162,9 @@ class UpConv(nn.Module):
     def __init__(self, channels: int, out: int, kernel: int, stride: int) -> None:
         """`kernel` - `stride` must be even."""
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(channels, out, kernel) * (6 * channels) ** -0.5)
+        self.weight = nn.Parameter(
+            nn.init.normal_(torch.empty(channels, out, kernel), std=(6 * channels) ** -0.5)
+        )
         self.bias = nn.Parameter(torch.zeros(out))
         self.stride, self.padding = stride, (kernel - stride) // 2
 

@@ -26,8 +26,6 @@ ENGINES = ("x86", "fbgemm", "onednn")
 class Int8Linear(nn.Module):
     """A linear layer without bias whose weights are 8-bit. For inference only, not to be saved."""
 
-    __jit_unused_properties__ = ("weight",)  # of it TorchScript (`nn.program`) needs not know
-
     def __init__(self, weight: Tensor) -> None:
         """Pack a (out, in) weight."""
         super().__init__()

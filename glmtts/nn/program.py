@@ -1,64 +1,100 @@
-"""The decoding step of an 8-bit Llama as one TorchScript program: the same operations, no Python.
+"""The decoding step of a small 8-bit Llama as one compiled program (`nn.kernels`).
 
-A step of a small model is some six hundred operations of a few microseconds each. Python costs as
-much again, and holds up flow and vocoder in the other thread, for one at a time may run Python. The
-program is made of the very functions that `Llama.step` calls, so that both agree in every bit.
-Models that are not packed take that way, and so do steps in which somebody's adapter counts.
+It computes what `Llama.step` and `Int8Linear` do, up to the last digits of float32. Models that are
+wide (whose products keep two cores busy), that are not packed or that have adapters take that way.
 """
 
-import warnings
+import importlib.util
+from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glmtts.nn.cache import Places, SlotCache
 from glmtts.nn.gaze import Gaze
 from glmtts.nn.int8 import Int8Linear
-from glmtts.nn.llama import Layer, Llama, held
-from glmtts.nn.norm import RMSNorm, few_normed
-from glmtts.nn.rope import rotary, rotate
+from glmtts.nn.llama import Layer, Llama
+from glmtts.nn.rope import frequencies
+from glmtts.nn.threads import WORTH_SPLITTING
 
 
 class Program:
     """The step of one model."""
 
     def __init__(self, model: Llama) -> None:
-        """Compile it: a tenth of a second."""
-        with warnings.catch_warnings():
-            # torch recommends its compiler, for which a machine needs one for C++.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._run = torch.jit.script(_Step(model).eval())
+        """Lay the weights out; compile the step where no earlier run did: a few seconds."""
+        from glmtts.nn.kernels import step
+
+        layers = [layer for layer in model.layers if isinstance(layer, Layer)]
+        attention, feed = [x.self_attn for x in layers], [x.mlp for x in layers]
+        c = model.sizes
+        self._step, self._embed, self._frequencies = (
+            step, model.embed, frequencies(c.head_dim, c.rope_theta).numpy(),
+        )  # fmt: skip
+        self._weights = (
+            _stacked([x.input_layernorm.weight for x in layers]),
+            *_integers([x.qkv for x in attention]), *_integers([x.o_proj for x in attention]),
+            _stacked([x.post_attention_layernorm.weight for x in layers]),
+            *_integers([x.gate_up for x in feed]), *_integers([x.down_proj for x in feed]),
+            _stacked([model.norm.weight])[0], c.rms_eps,
+        )  # fmt: skip
+        alone = SlotCache(model.cache(1, 1))
+        self.step(torch.zeros(1, dtype=torch.int64), alone, alone.places([0]))
 
     def step(
         self, ids: Tensor, cache: SlotCache, places: Places, gaze: Gaze | None = None
     ) -> Tensor:
-        """As `Llama.step`; `places` has runs."""
-        assert places.runs is not None, "the program reads runs of slots"
-        layer, head, sight = -1, 0, places.positions[:, None]
+        """As `Llama.step`."""
+        x = self._embed(ids).detach()
+        looked = torch.empty_like(places.slots)
+        layer, head, sight = -1, 0, places.slots[:, None]
         if gaze is not None:
             layer, head, sight = gaze.layer, gaze.head, gaze.sight(places)
-        runs = list(places.runs)
-        # Optimized it would measure its first calls, compile anew and be no quicker.
-        with torch.jit.optimized_execution(False):  # pyright: ignore[reportPrivateImportUsage]
-            hidden, at = self._run(
-                ids, places.positions, cache.keys, cache.values, runs, layer, head, sight
-            )
+        self._step(
+            x.numpy(), places.slots.numpy(), places.positions.numpy(), self._frequencies,
+            cache.keys.numpy(), cache.values.numpy(), layer, head, sight.numpy(), looked.numpy(),
+            *self._weights,
+        )  # fmt: skip
         if gaze is not None:
-            gaze.note(places, at)
-        return hidden
+            gaze.note(places, looked)
+        return x
+
+
+class FewRows(nn.Module):
+    """As `Int8Linear`, quicker for as many rows as a decoder steps."""
+
+    def __init__(self, weight: Tensor) -> None:
+        """Pack a (out, in) weight."""
+        super().__init__()
+        from glmtts.nn.kernels import products
+
+        self._products = products
+        self._weight, self._scale = (x[0] for x in _integers([Int8Linear(weight)]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out), float32."""
+        rows = x.reshape(-1, x.shape[-1]).float().contiguous()
+        out = torch.empty(len(rows), len(self._scale))
+        self._products(rows.numpy(), self._weight, self._scale, out.numpy())
+        return out.view(x.shape[:-1] + out.shape[1:])
 
 
 _PROGRAMS: WeakKeyDictionary[Llama, Program | None] = WeakKeyDictionary()
 
 
 def program_of(model: Llama) -> Program | None:
-    """The program of a model, compiled when it is first asked for; None for one that has none."""
+    """The program of a model, made when it is first asked for; None for one that has none."""
     if model not in _PROGRAMS:
-        plain = model.packed and not _adapted(model)
-        _PROGRAMS[model] = Program(model) if plain and hasattr(torch.jit, "script") else None
+        fits = model.packed and compiles(model.sizes.hidden_size) and not _adapted(model)
+        _PROGRAMS[model] = Program(model) if fits else None
     return _PROGRAMS[model]
+
+
+def compiles(width: int) -> bool:
+    """Whether a model of this width takes compiled steps here."""
+    return width < WORTH_SPLITTING and importlib.util.find_spec("numba") is not None
 
 
 def _adapted(model: Llama) -> bool:
@@ -72,100 +108,14 @@ def _adapted(model: Llama) -> bool:
     )
 
 
-# ----- what is compiled: of Python it takes a part, which the forms below keep to ----------------
+def _stacked(parts: Sequence[Tensor]) -> "np.ndarray":
+    """(n, ...) float32."""
+    return torch.stack([part.detach().float() for part in parts]).numpy()
 
 
-class _Norm(nn.Module):
-    """As `RMSNorm`, of float32."""
-
-    def __init__(self, norm: nn.Module) -> None:
-        super().__init__()
-        assert isinstance(norm, RMSNorm)
-        self.weight, self.eps = norm.weight, norm.eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return few_normed(x, self.weight, self.eps)
-
-
-class _Layer(nn.Module):
-    """As `Layer.step`."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        assert isinstance(layer, Layer)
-        attention, feed = layer.self_attn, layer.mlp
-        assert attention.qkv is not None
-        assert feed.gate_up is not None
-        self.heads, self.kv_heads = attention.heads, attention.kv_heads
-        self.head_dim = attention.head_dim
-        self.qkv, self.o_proj = attention.qkv, attention.o_proj
-        self.gate_up, self.down_proj = feed.gate_up, feed.down_proj
-        self.before = _Norm(layer.input_layernorm)
-        self.between = _Norm(layer.post_attention_layernorm)
-
-    def forward(
-        self,
-        x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        runs: list[tuple[int, int, int, int]],
-        head: int,
-        sight: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """(R, D) -> (R, D), and (R,) where the head looked that is held (-1: none is)."""
-        parts = self.qkv(self.before(x)).view(x.shape[0], -1, self.head_dim)
-        values_at = self.heads + self.kv_heads
-        turned = rotate(parts[:, :values_at], cos, sin)
-        q = turned[:, : self.heads].unflatten(1, [self.kv_heads, -1])
-        heard: list[Tensor] = []
-        looked: list[Tensor] = []
-        for start, end, slot, length in runs:
-            last = slot + end - start
-            keys[slot:last, :, length - 1] = turned[start:end, self.heads :]
-            values[slot:last, :, length - 1] = parts[start:end, values_at:]
-            k, v = keys[slot:last, :, :length], values[slot:last, :, :length]
-            y = F.scaled_dot_product_attention(q[start:end], k, v)
-            if head >= 0:
-                looked.append(held(y, q[start:end], k, v, head, sight[start:end]))
-            heard.append(y)
-        y = heard[0] if len(heard) == 1 else torch.cat(heard)
-        x = x + self.o_proj(y.reshape(x.shape[0], -1))
-        gate, up = self.gate_up(self.between(x)).chunk(2, -1)
-        x = x + self.down_proj(F.silu(gate) * up)
-        return x, torch.cat(looked) if head >= 0 else sight
-
-
-class _Step(nn.Module):
-    """As `Llama.step`."""
-
-    def __init__(self, model: Llama) -> None:
-        super().__init__()
-        self.embedding = model.embed_tokens.weight
-        self.head_dim, self.theta = model.sizes.head_dim, model.sizes.rope_theta
-        self.layers = nn.ModuleList(_Layer(layer) for layer in model.layers)
-        self.norm = _Norm(model.norm)
-
-    def forward(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        runs: list[tuple[int, int, int, int]],
-        held_layer: int,
-        head: int,
-        sight: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """(R,) ids and positions -> (R, D) after the last norm; where the held head looked."""
-        x = F.embedding(ids, self.embedding).float()
-        tables = rotary(positions[:, None], self.head_dim, self.theta, x.dtype)
-        cos, sin = tables[0][:, 0], tables[1][:, 0]
-        at = sight
-        for index, layer in enumerate(self.layers):
-            own = head if index == held_layer else -1
-            x, looked = layer(x, cos, sin, keys[index], values[index], runs, own, sight)
-            if own >= 0:
-                at = looked
-        return self.norm(x), at
+def _integers(layers: Sequence[nn.Module | None]) -> "tuple[np.ndarray, np.ndarray]":
+    """(n, out, in) int8 weights of packed layers and their (n, out) scales."""
+    packed = [layer.packed for layer in layers if isinstance(layer, Int8Linear)]
+    weights = [torch.ops.quantized.linear_unpack(layer)[0] for layer in packed]
+    scales = [weight.q_per_channel_scales().float() for weight in weights]
+    return torch.stack([weight.int_repr() for weight in weights]).numpy(), _stacked(scales)

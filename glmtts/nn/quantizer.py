@@ -44,7 +44,7 @@ class EMAQuantizer(nn.Module):
         super().__init__()
         self.decay = decay
         self._nearness: PackedLinear | None = None
-        self.weight = nn.Parameter(torch.randn(codes, dim), requires_grad=False)
+        self.weight = nn.Parameter(nn.init.normal_(torch.empty(codes, dim)), requires_grad=False)
         self.register_buffer("ema_count", torch.ones(codes))
         self.register_buffer("ema_weight", self.weight.detach().clone())
         self.ema_count: Tensor

@@ -4,6 +4,12 @@ import torch
 from torch import Tensor
 
 
+def frequencies(head_dim: int, theta: float, device: torch.device | str | None = None) -> Tensor:
+    """Radians a position of each pair: (head_dim / 2,) float32."""
+    steps = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32)
+    return theta ** (-steps / head_dim)
+
+
 def rotary(
     positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
@@ -12,8 +18,7 @@ def rotary(
     Angles are float32 whatever `dtype` is. The second half of the last axis repeats the first;
     the sine's first half is negated, so that `rotate` is two products and a roll.
     """
-    steps = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32)
-    angles = positions.float()[:, None, :, None] * theta ** (-steps / head_dim)  # (B, 1, L, hd / 2)
+    angles = positions.float()[:, None, :, None] * frequencies(head_dim, theta, positions.device)
     cos, sin = angles.cos(), angles.sin()
     return torch.cat([cos, cos], -1).to(dtype), torch.cat([-sin, sin], -1).to(dtype)
 

@@ -52,7 +52,7 @@ class DepthwiseConv1d(nn.Module):
     def __init__(self, dims: int, kernel: int, lookahead: int) -> None:
         """`lookahead` of the `kernel` taps lie after the frame."""
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(kernel, dims) * kernel**-0.5)
+        self.weight = nn.Parameter(nn.init.normal_(torch.empty(kernel, dims), std=kernel**-0.5))
         self.bias = nn.Parameter(torch.zeros(dims))
         self.pads = (kernel - 1 - lookahead, lookahead)
 

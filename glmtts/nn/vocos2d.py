@@ -60,10 +60,12 @@ class ConvNeXtBlock2d(nn.Module):
         """Kernel: `kernel` frames (`lookahead` of them in the future) × 7 bands."""
         super().__init__()
         self.pads = (3, 3, kernel - 1 - lookahead, lookahead)
-        self.weight = nn.Parameter(torch.randn(dims, 1, kernel, 7) * (7 * kernel) ** -0.5)
+        self.weight = nn.Parameter(
+            nn.init.normal_(torch.empty(dims, 1, kernel, 7), std=(7 * kernel) ** -0.5)
+        )
         self.bands = bands
         self.inject = nn.Linear(mels, dims)
-        self.band_shape = nn.Parameter(torch.randn(bands, dims) * 0.5 + 1.0)
+        self.band_shape = nn.Parameter(nn.init.normal_(torch.empty(bands, dims), 1.0, 0.5))
         self.norm = nn.LayerNorm(dims, eps=1e-6)
         self.rise = nn.Linear(dims, hidden)
         self.fall = nn.Linear(hidden, dims)
@@ -104,7 +106,7 @@ class Vocos2d(nn.Module):
         self.width = n_fft // 2 // bands
         self.pads = (kernel - 1 - lookahead, lookahead)
         self.embed = nn.Conv1d(mels, dims, kernel)
-        self.band_embedding = nn.Parameter(torch.randn(bands, dims) * 0.5)
+        self.band_embedding = nn.Parameter(nn.init.normal_(torch.empty(bands, dims), std=0.5))
         self.norm = nn.LayerNorm(dims, eps=1e-6)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock2d(mels, dims, bands, hidden, kernel, lookahead, 1.0 / blocks)
