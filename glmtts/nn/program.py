@@ -75,7 +75,7 @@ class FewRows(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out), float32."""
-        rows = x.reshape(-1, x.shape[-1]).float().contiguous()
+        rows = x.detach().reshape(-1, x.shape[-1]).float().contiguous()
         out = torch.empty(len(rows), len(self._scale))
         self._products(rows.numpy(), self._weight, self._scale, out.numpy())
         return out.view(x.shape[:-1] + out.shape[1:])

@@ -243,7 +243,8 @@ def test_a_packed_model_speaks_nearly_the_same_and_cannot_be_saved(tmp_path):
     with pytest.raises(BadInput, match="cannot be saved"):
         checkpoint.save(packed, tmp_path)
     rollouts = packed.generate_group([10, 11], VOICE, Sampling(seed=0), size=3)
-    torch.testing.assert_close(packed.log_probs(rollouts), rollouts.logprobs, atol=1e-3, rtol=1e-3)
+    # Steps and rows round activations apart, each to 14 bits.
+    torch.testing.assert_close(packed.log_probs(rollouts), rollouts.logprobs, atol=0.02, rtol=0.02)
 
 
 def test_bfloat16_weights_speak_side_by_side_as_alone():
