@@ -53,6 +53,11 @@ def test_help_is_instant() -> None:
     assert min(times) < 1.0, f"--help took {min(times):.2f} s at best; importing torch takes longer"
 
 
+def test_a_model_is_loaded_without_the_compiler_of_torch() -> None:
+    code = "from glmtts import Synthesizer; Synthesizer.load('glmtts-nano', device='cpu')"
+    assert run(f"{code}; import sys; print('torch._dynamo' in sys.modules)").strip() == "False"
+
+
 @pytest.mark.parametrize("name", modules("glmtts"))
 def test_every_module_imports_and_says_what_it_is_for(name: str) -> None:
     module = import_module(name)

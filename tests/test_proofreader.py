@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glmtts.proofreader import FALSE_START, NO_LAUGH, UNLIKE, USUAL, WHOLE_LAUGH, Proofreader
+from glmtts.proofreader import AMISS, FALSE_START, NO_LAUGH, UNLIKE, USUAL, WHOLE_LAUGH, Proofreader
 from glmtts.style_net import STATISTICS, StyleConfig
 from glmtts.text.phonemes import CTC_CLASS, pinyin_to_tokens
 from tests.reading import CLASSES, Reading, reader, spoken
@@ -272,6 +272,29 @@ def test_a_false_start_in_a_style_counts_as_misread(voiced: Proofreader) -> None
     assert sad.misread(tokens) == pytest.approx(plain.misread(tokens) + FALSE_START)
     assert sad.misread(spoken("ta1")) == plain.misread(spoken("ta1"))
     assert after_laugh.misread(tokens) == voiced.misread(tokens, phonemes, [0])
+
+
+def test_a_syllable_said_twice_in_a_style_counts_as_much_as_it_is(proofreader: Proofreader) -> None:
+    said = spoken("ni3", "hao3")
+    for tokens, wrong in (
+        (said, 0),
+        (spoken("ni2", "hao3"), 0),  # another tone
+        (spoken("ni3", "ni3", "hao3"), 2),
+        (spoken("ni3"), 2),
+        (spoken("di3", "hao3"), 1),
+        ([], 4),
+    ):
+        assert proofreader.amiss(tokens, PHONEMES) == wrong
+    sad, laughing = (
+        proofreader.judge(PHONEMES, style="sad"),
+        proofreader.judge(PHONEMES, [2], "sad"),
+    )
+    assert sad is not None
+    assert laughing is not None
+    twice = spoken("ni3", "ni3", "hao3")
+    plain = proofreader.misread(twice, PHONEMES)
+    assert sad.misread(twice) == pytest.approx(plain + 2 * AMISS)
+    assert laughing.misread(twice) == proofreader.misread(twice, PHONEMES, [2])
 
 
 def test_each_token_has_its_phoneme(proofreader: Proofreader) -> None:

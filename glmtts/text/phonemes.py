@@ -231,8 +231,8 @@ def _same_start(first: str, second: str) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
-def edit_distance(first: str, second: str) -> int:
-    """Insertions, deletions, substitutions and swaps of neighbours from one string to the other.
+def edit_distance(first: Sequence[str], second: Sequence[str]) -> int:
+    """Insertions, deletions, substitutions and swaps of neighbours from one to the other.
 
     Optimal string alignment, the usual dynamic programme with one more case.
     """
