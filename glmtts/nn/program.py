@@ -1,7 +1,8 @@
 """The decoding step of a small 8-bit Llama as one compiled program (`nn.kernels`).
 
-It computes what `Llama.step` and `Int8Linear` do, up to the last digits of float32. Models that are
-wide (whose products keep two cores busy), that are not packed or that have adapters take that way.
+It computes what `Llama.step` and `Int8Linear` do, and as exactly, though it rounds activations to
+their 14 bits in one part where these take two. Models that are wide (whose products keep two cores
+busy), that are not packed or that have adapters take that way.
 """
 
 import importlib.util
@@ -30,9 +31,8 @@ class Program:
         layers = [layer for layer in model.layers if isinstance(layer, Layer)]
         attention, feed = [x.self_attn for x in layers], [x.mlp for x in layers]
         c = model.sizes
-        self._step, self._embed, self._frequencies = (
-            step, model.embed, frequencies(c.head_dim, c.rope_theta).numpy(),
-        )  # fmt: skip
+        self._step, self._embedding = step, model.embed_tokens  # not the model: it keeps this alive
+        self._frequencies = frequencies(c.head_dim, c.rope_theta).numpy()
         self._weights = (
             _stacked([x.input_layernorm.weight for x in layers]),
             *_integers([x.qkv for x in attention]), *_integers([x.o_proj for x in attention]),
@@ -47,7 +47,7 @@ class Program:
         self, ids: Tensor, cache: SlotCache, places: Places, gaze: Gaze | None = None
     ) -> Tensor:
         """As `Llama.step`."""
-        x = self._embed(ids).detach()
+        x = self._embedding(ids).detach().float()
         looked = torch.empty_like(places.slots)
         layer, head, sight = -1, 0, places.slots[:, None]
         if gaze is not None:
