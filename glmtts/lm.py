@@ -189,16 +189,15 @@ class Generation(Utterance, Iterator[int]):
         if self.finish_reason is not None:
             raise StopIteration
         spoken = len(self.tokens)
-        if not spoken:
-            if self.shared:
-                self._decoder.read(0, self.sequence[: self.shared])
-            scores = self._decoder.read(0, self.sequence[self.shared :])
-            self._decoder.watch(0, *self.text, self.sampling.ahead or 0)
-            draw_next([self], scores[None])
-        else:
-            with at_most(self._threads):
+        with at_most(self._threads):
+            if not spoken:
+                if self.shared:
+                    self._decoder.read(0, self.sequence[: self.shared])
+                scores = self._decoder.read(0, self.sequence[self.shared :])[None]
+                self._decoder.watch(0, *self.text, self.sampling.ahead or 0)
+            else:
                 scores = self._decoder.step([0], [self.tokens[-1] + self._speech_start])
-                draw_next([self], scores)
+            draw_next([self], scores)
         if len(self.tokens) == spoken:  # it was the end
             raise StopIteration
         return self.tokens[-1]
@@ -545,9 +544,11 @@ class TextToSpeechTokens(nn.Module):
         rivals = Rivals(candidates, judge, marks)
         first, start = candidates[0], self.config.speech_start
         decoder = self.decoder(count, first.positions)
-        if first.shared:
-            decoder.read(0, first.sequence[: first.shared])
-        scores = decoder.read(0, first.sequence[first.shared :]).expand(count, -1)
+        threads = for_decoder(self.config.hidden_size)
+        with at_most(threads):
+            if first.shared:
+                decoder.read(0, first.sequence[: first.shared])
+            scores = decoder.read(0, first.sequence[first.shared :]).expand(count, -1)
         decoder.watch(0, *first.text, sampling.ahead or 0)
         for row in range(1, count):
             decoder.follow(row, 0)
@@ -563,7 +564,7 @@ class TextToSpeechTokens(nn.Module):
             running = [row for row in running if candidates[row].finish_reason is None]
             if not running:
                 return
-            with at_most(for_decoder(self.config.hidden_size)):
+            with at_most(threads):
                 last = [candidates[row].tokens[-1] + start for row in running]
                 scores = decoder.step(running, last)
 

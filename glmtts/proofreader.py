@@ -34,7 +34,7 @@ LEFT = 0.8
 """What the flow leaves of the deviations of pitch: a manner must be clear in so much of them."""
 FALSE_START = 0.5
 """What voice ahead of the first word adds to the reading error, in nat a phoneme."""
-AMISS = 0.3
+AMISS = 0.5
 """What each phoneme too many, missing or another than in the text adds to it."""
 _LAUGH = 1 + len(CTC_CLASS)
 """Class of a laugh, whatever is said there."""
