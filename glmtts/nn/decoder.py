@@ -121,8 +121,12 @@ class Decoder:
 
         Returns:
             (len(slots), classes).
+
+        Raises:
+            IndexError: a slot is full.
         """
-        assert all(self._cache.lengths[slot] < self.capacity for slot in slots), "a slot is full"
+        if any(self._cache.lengths[slot] >= self.capacity for slot in slots):
+            raise IndexError("A slot is full.")  # kernels would write beyond it
         if self.static:
             scores = self._static_step(slots, ids)
         elif self.model.packed or len(slots) == self.slots:

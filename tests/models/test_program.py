@@ -90,6 +90,14 @@ def test_grouped_heads_and_a_model_without_an_aligned_head():
         )
 
 
+def test_nothing_is_written_beyond_a_slot():
+    decoder = model(packed=True).decoder(2, 8)
+    decoder.read(0, [3] * 7)
+    decoder.step([0], [21])
+    with pytest.raises(IndexError, match="full"):
+        decoder.step([0], [21])
+
+
 def test_the_head_of_few_rows():
     torch.manual_seed(1)
     weight, x = torch.randn(41, 32), torch.randn(3, 5, 32)
