@@ -37,7 +37,7 @@ class _Undrawn(TorchFunctionMode):
     """Draw no weights on the meta device: it holds none, and torch would import its compiler.
 
     Random numbers are drawn there by torch's reference implementations, which are made for it; the
-    import takes longer than all the rest of loading a small model.
+    import took a third of the time of loading a small model.
     """
 
     def __torch_function__(

@@ -7,6 +7,7 @@ busy), that are not packed or that have adapters take that way.
 
 import importlib.util
 from collections.abc import Sequence
+from typing import cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -28,7 +29,7 @@ class Program:
         """Lay the weights out; compile the step where no earlier run did: a few seconds."""
         from glmtts.nn.kernels import step
 
-        layers = [layer for layer in model.layers if isinstance(layer, Layer)]
+        layers = [cast(Layer, layer) for layer in model.layers]
         attention, feed = [x.self_attn for x in layers], [x.mlp for x in layers]
         c = model.sizes
         self._step, self._embedding = step, model.embed_tokens  # not the model: it keeps this alive
@@ -115,7 +116,7 @@ def _stacked(parts: Sequence[Tensor]) -> "np.ndarray":
 
 def _integers(layers: Sequence[nn.Module | None]) -> "tuple[np.ndarray, np.ndarray]":
     """(n, out, in) int8 weights of packed layers and their (n, out) scales."""
-    packed = [layer.packed for layer in layers if isinstance(layer, Int8Linear)]
-    weights = [torch.ops.quantized.linear_unpack(layer)[0] for layer in packed]
+    packed = [cast(Int8Linear, layer).packed for layer in layers]
+    weights = [torch.ops.quantized.linear_unpack(weight)[0] for weight in packed]
     scales = [weight.q_per_channel_scales().float() for weight in weights]
     return torch.stack([weight.int_repr() for weight in weights]).numpy(), _stacked(scales)
