@@ -113,8 +113,10 @@ class FlowOptions:
         temperature: Factor on the initial noise.
         laugh_temperature: The same in tokens of a laugh; None: no other. Breath is made of noise.
         seed: Of that noise, where no generator is given.
-        blocks: Attention blocks in tokens, the last repeats for ever; empty: full attention over
-            prompt and sentence. A stream speaks a block as soon as it has its tokens.
+        blocks: Attention blocks in tokens, the last repeats for ever; empty: the sentence is one.
+            A stream speaks a block as soon as it has its tokens. The prompt is a block of its own
+            in front, which a voice computes once; but a network that needs the whole utterance
+            attends to everything from everywhere where no blocks are asked for.
         upstream_compat: Do as the reference implementation does where it is wrong, to compare with
             it: frames are counted in floating point; a prompt that ends within a token leaves its
             last frames at the head of the sentence; blocks are masked at the rates of an older
@@ -320,7 +322,8 @@ class TokenToMel(nn.Module):
             sizes = [upstream_block_frames(size) for size in options.blocks]
         else:
             noise = torch.cat((prompt.noise(bins), draw_noise(rng, frames - known, bins)))
-            sizes = [known] * bool(options.blocks and known) + [*map(config.frames, options.blocks)]
+            blocks = options.blocks or (len(tokens),) * config.network.streams
+            sizes = [known] * bool(blocks and known) + [*map(config.frames, blocks)]
         noise = noise * self.temperatures(options, 0, len(prompt.tokens), laughing, frames)
         mel, _ = self.speak(prompt, options, ids, noise, sizes)
         return mel[known:] * config.mel_std + config.mel_mean
@@ -408,7 +411,7 @@ class TokenToMel(nn.Module):
         """
         prompt = FlowPrompt.of(self, voice, options)
         caches = tuple(StepCache() for _ in range(options.steps))
-        if options.blocks and prompt.tokens and self.config.network.streams:
+        if prompt.tokens and self.config.network.streams:
             noise = prompt.noise(self.config.network.n_mels) * options.temperature
             self.advance(prompt, options, caches, prompt.tokens, 0, len(prompt.tokens), noise)
         return Opening(self, options, prompt, caches)
@@ -789,12 +792,12 @@ class MelStream:
         self._laughing += laughing or [False] * len(tokens)
         self._ended = last
         known = len(prompt.tokens)
-        if not options.blocks:
+        if not network.streams:
             ready = self._tokens[known:] if last else []
             return model.sentence(prompt, options, ready, self._rng, self._laughing)
         pieces = [prompt.mel.new_zeros(0, network.n_mels)]
         while self._done < len(self._tokens):
-            stop = self._done + options.blocks[min(self._blocks, len(options.blocks) - 1)]
+            stop = self._done + self._size(len(self._tokens))
             if last:
                 stop = min(stop, len(self._tokens))
             elif stop + network.lookahead_tokens > len(self._tokens):
@@ -807,6 +810,11 @@ class MelStream:
             )
             self._done, self._blocks = stop, self._blocks + 1
         return torch.cat(pieces) * model.config.mel_std + model.config.mel_mean
+
+    def _size(self, most: int) -> int:
+        """Tokens of the next block, `most` if the sentence is a single one."""
+        blocks = self._opening.options.blocks or (most,)
+        return blocks[min(self._blocks, len(blocks) - 1)]
 
 
 class PrefixStream:

@@ -45,6 +45,9 @@ class Manifest:
             (`glmtts.pauses`); 0: as the language model says it.
         lead_s: Seconds of silence ahead of each sentence, but for a first one that is spoken in
             blocks, for which somebody waits.
+        least_s: Seconds that a text of one sentence takes at least where it is not spoken in
+            blocks: a shorter one has silence around it. What begins and ends with a syllable of a
+            third of a second is easily lost, to a sound card that wakes up and to a recogniser.
         ahead: How many text ids beyond the present one the language model's aligned head may look
             unless asked otherwise; 0: anywhere.
         flow_steps: Euler steps of the flow unless asked otherwise.
@@ -74,6 +77,7 @@ class Manifest:
     styled_candidates: int = 0
     list_pause_s: float = 0.0
     lead_s: float = 0.0
+    least_s: float = 0.0
     ahead: int = 0
     flow_steps: int = 10
     flow_guidance: float = 0.7

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import functional as F
 
 from glmtts import checkpoint, hub
 from glmtts.ahead import Ahead
@@ -24,13 +24,14 @@ from glmtts.audio import Audio
 from glmtts.cloning import VoiceEncoder
 from glmtts.devices import resolve_device, resolve_dtype
 from glmtts.errors import BadInput, BadText, SpeechError
-from glmtts.flow import FlowOptions, TokenToMel
+from glmtts.flow import FlowOptions, Opening, TokenToMel
 from glmtts.laugh_net import LaughNet
 from glmtts.lm import TextToSpeechTokens
 from glmtts.model_folder import Manifest, read_manifest
 from glmtts.nn import dit
 from glmtts.nn.packed import quick_dtype
 from glmtts.nn.threads import at_most
+from glmtts.openings import Openings
 from glmtts.options import Pace, SpeakOptions
 from glmtts.pauses import ListPauses
 from glmtts.pieces import Block, Piece
@@ -103,6 +104,7 @@ class Synthesizer:
         self.encoder, self.voices = encoder, voices
         self.shared_lm: SpeechLM | None = None
         self.turn: Callable[[], AbstractContextManager[object]] = nullcontext
+        self._openings = Openings()
         self._wardrobe = Wardrobe(folders or {})
 
     @classmethod
@@ -123,8 +125,9 @@ class Synthesizer:
             dtype: Type of the language model's weights: "float32", "bfloat16", "float16", or "int8"
                 for fast decoding on a CPU. "auto" is the quickest that cannot be told apart by ear:
                 bfloat16 on a GPU; on a CPU int8 where there are kernels for it, and bfloat16 for
-                the products of the flow's transformer where the processor has such (its sums,
-                norms and all that is added up stay float32). "float32" keeps every digit.
+                the products of the flow's transformer and inside the vocoder's blocks where the
+                processor has such (sums, norms and all that is added up stay float32). "float32"
+                keeps every digit.
             components: Other folders for single components ("lm", "flow", "vocoder", …), such as a
                 training checkpoint.
             voices: Folder of the user's voices; by default the one of this platform.
@@ -143,9 +146,12 @@ class Synthesizer:
         text = TextReader(text_tokenizer, manifest.phonemes)
         speech_tokenizer = checkpoint.load(SpeechTokenizer, paths["speech_tokenizer"], device=where)
         flow = checkpoint.load(TokenToMel, paths["flow"], device=where)
+        vocoder = checkpoint.load(Vocoder, paths["vocoder"], device=where)
         if where.type == "cpu":
+            products = quick_dtype() if dtype == "auto" else torch.float32
             speech_tokenizer.packed()
-            flow.packed(quick_dtype() if dtype == "auto" else torch.float32)
+            flow.packed(products)
+            vocoder.packed(products)
         encoder = VoiceEncoder(
             speech_tokenizer,
             checkpoint.load(SpeakerEncoder, paths["speaker"], device=where),
@@ -171,7 +177,7 @@ class Synthesizer:
             text_tokenizer,
             lm.pack() if kind is torch.int8 else lm,
             flow,
-            checkpoint.load(Vocoder, paths["vocoder"], device=where),
+            vocoder,
             encoder,
             VoiceLibrary(
                 bundled=folder / "voices",
@@ -326,28 +332,26 @@ class Synthesizer:
         if isinstance(text, str):
             voice = voice or self.default_voice(text)
             known = text, self._readable(text, options, voice)  #           text -> sentences
+            alone = len(known[1]) == 1
 
             def chunks(wanted: Callable[[], bool]) -> Iterator[Chunk]:
                 yield known
         else:
-            chunks = partial(self._arriving, text, options, voice)
+            chunks, alone = partial(self._arriving, text, options, voice), False
 
         def make(wanted: Callable[[], bool]) -> Iterator[Block]:
             return self._blocks(chunks(wanted), voice, options, rng, wanted)
 
-        openings: dict[tuple[int, ...], Any] = {}
         streams: tuple[Any, Any] | None = None
         lead = torch.zeros(0)
 
-        def opening_for(voice: Voice, blocks: tuple[int, ...]) -> Any:
-            if blocks not in openings:
-                openings[blocks] = self.flow.open(voice, replace(flow_options, blocks=blocks))
-            return openings[blocks]
+        def opening_for(voice: Voice, blocks: tuple[int, ...]) -> Opening:
+            return self._openings.of(self.flow, voice, replace(flow_options, blocks=blocks))
 
         with Ahead(make, depth=1) as blocks:  #                             sentences -> S ids
-            if voice is not None and options.pace.blocks:  # while the first tokens are drawn
+            if voice is not None:  # while the first tokens are drawn
                 with self.turn(), at_most(max(1, torch.get_num_threads() - blocks.working)):
-                    opening_for(voice, options.pace.blocks)
+                    opening_for(voice, options.pace.of(0).blocks)
             for block in blocks:
                 silence = torch.zeros(round(block.pause_s * self.sample_rate))
                 if not block.speech:
@@ -364,6 +368,8 @@ class Synthesizer:
                     samples = wave.push(frames, last=block.last)  #         (f, M) -> (n,)
                     spoken = samples.float().cpu()
                 lead = torch.cat([lead, torch.zeros(round(block.lead_s * self.sample_rate))])
+                if alone and block.last and not block.pace.blocks:
+                    lead, silence = self._roomy(lead, len(spoken), silence)
                 if block.last or spoken.numel():
                     sound = torch.cat([lead, spoken, silence] if block.last else [lead, spoken])
                     audio = Audio(sound, self.sample_rate, block.finish_reason)
@@ -371,6 +377,13 @@ class Synthesizer:
                     lead = lead[:0]
                 if block.last:
                     streams = None
+
+    def _roomy(self, lead: Tensor, spoken: int, silence: Tensor) -> tuple[Tensor, Tensor]:
+        """The silence around a text of one sentence, which may be a single syllable."""
+        least = round(self.manifest.least_s * self.sample_rate)
+        missing = max(0, least - len(lead) - spoken - len(silence))
+        ahead = missing // 2
+        return F.pad(lead, (ahead, 0)), F.pad(silence, (0, missing - ahead))
 
     def _arriving(
         self,
@@ -632,4 +645,4 @@ def stretched(mel: Tensor, speed: float) -> Tensor:
     if speed == 1.0 or len(mel) == 0:
         return mel
     frames = max(1, round(len(mel) / speed))
-    return functional.interpolate(mel.T[None], size=frames, mode="linear", align_corners=False)[0].T
+    return F.interpolate(mel.T[None], size=frames, mode="linear", align_corners=False)[0].T

@@ -290,6 +290,27 @@ def test_silence_stands_ahead_of_sentences_that_nobody_waits_for(folder: Path) -
             assert torch.equal(new.audio.samples[lead:], old.audio.samples)
 
 
+def test_a_short_text_has_silence_around_it_unless_somebody_waits(folder: Path) -> None:
+    synth = Synthesizer.load(folder, device="cpu", voices=folder / "stored")
+    plain = synth.speak("你好。", options=QUICK)
+    least = 2 * len(plain.samples) + 101
+    synth.manifest = replace(synth.manifest, least_s=least / synth.sample_rate)
+    (piece,) = synth.pieces("你好。", options=QUICK)
+    ahead = round(piece.lead_s * synth.sample_rate)
+    assert (ahead, len(piece.audio.samples)) == ((len(plain.samples) + 101) // 2, least)
+    spoken = piece.audio.samples[ahead : ahead + len(plain.samples)]
+    assert torch.equal(spoken, plain.samples)
+    assert not piece.audio.samples[ahead + len(plain.samples) :].any()
+    streamed = synth.speak("你好。", options=replace(QUICK, pace=Pace.growing(4, 8)))
+    assert len(streamed.samples) < least
+    synth.manifest = replace(synth.manifest, least_s=0.0)
+    for text in ("你好，世界真大。再见了，我的朋友。", ["你好。"]):  # two; perhaps more
+        kept = synth.speak(text, options=QUICK)
+        synth.manifest = replace(synth.manifest, least_s=60.0)
+        assert torch.equal(synth.speak(text, options=QUICK).samples, kept.samples)
+        synth.manifest = replace(synth.manifest, least_s=0.0)
+
+
 def test_readings_and_lexicons_reach_the_language_model(
     synth: Synthesizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,9 +134,9 @@ def assemble(
     model = Manifest(
         FORMAT, name, "Apache-2.0", loaded["vocoder"].config.spec,
         history_tokens=0, foreign_prompts=False, tagged_prompts=False, prompt_tokens=250,
-        sequence_length=384, list_pause_s=0.24, lead_s=0.2, sentence_length=32,
-        top_p=0.3, candidates=2, styled_candidates=6, ahead=3, flow_steps=3, flow_guidance=guidance,
-        flow_temperature=0.3, laugh_temperature=1.0,
+        sequence_length=384, list_pause_s=0.24, lead_s=0.2, least_s=1.4,
+        sentence_length=32, top_p=0.3, candidates=2, styled_candidates=8, ahead=3, flow_steps=3,
+        flow_guidance=guidance, flow_temperature=0.3, laugh_temperature=1.0,
         default_voices=tuple(defaults.values()), trained_by=trained_by,
     )  # fmt: skip
     text = json.dumps(to_dict(model), indent=1, ensure_ascii=False)

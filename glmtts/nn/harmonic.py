@@ -14,16 +14,16 @@ homomorphic vocoder (Liu et al., Interspeech 2020); a backbone as in Vocos (arXi
 """
 
 import math
-from contextlib import nullcontext
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glmtts.nn.packed import linear
 from glmtts.nn.refiner import Refiner, RefinerConfig
 from glmtts.nn.stft import overlap_add
-from glmtts.nn.threads import at_most
+from glmtts.nn.threads import steady
 from glmtts.nn.vocos import START, Backbone, Position, Wave
 
 LOWEST_HZ, HIGHEST_HZ = 50.0, 1000.0
@@ -191,24 +191,18 @@ class HarmonicVocoder(nn.Module):
         """
         batch, frames, _ = mel.shape
         hidden = self.backbone(mel)
-        logits = self.pitch_head(hidden).float()
+        logits = linear(self.pitch_head, hidden).float()
         logits = logits.reshape(batch, frames * self.pitches, PITCH_BINS + 1)
         features = torch.cat([hidden, (mel + MEL_SHIFT) / MEL_SCALE], dim=-1)
-        filters = self.filter_head(features).float()
+        filters = linear(self.filter_head, features).float()
         filters = filters.reshape(batch, frames * self.subframes, sum(self.parts))
         return logits, list(filters.split(self.parts, dim=-1)), features
 
     def forward(self, mel: Tensor, position: Position = START) -> Wave:
-        """(B, F, M) -> samples (B, F * hop), with the source in phase with `position`.
-
-        Spoken on one thread: on some processors the sums of a product round by how many threads
-        share them. A listener would hear nothing, but the same text would not be the same samples.
-        """
-        with nullcontext() if torch.is_grad_enabled() else at_most(1):
-            logits, filters, features = self.controls(mel)
-            return self.synthesise(
-                pitch_of(logits), voicing_of(logits), filters, features, position
-            )
+        """(B, F, M) -> samples (B, F * hop), with the source in phase with `position`."""
+        logits, filters, features = self.controls(mel)
+        pitch, voicing = pitch_of(logits), voicing_of(logits)
+        return self.synthesise(pitch, voicing, filters, features, position)
 
     def synthesise(
         self,
@@ -285,10 +279,12 @@ class HarmonicVocoder(nn.Module):
         hiss = hiss * damping(hiss.shape[-1]).to(hiss)
         cosines, sines = cepstral_basis(harmonic.shape[-1], size, harmonic.device)
         noise_cosines, _ = cepstral_basis(hiss.shape[-1], size, hiss.device)
-        log_magnitude = (harmonic @ cosines).clamp(max=4.0)
-        angle = -(harmonic + phase) @ sines
-        gain = torch.exp(log_magnitude)
-        noise_gain = torch.exp((hiss @ noise_cosines).clamp(max=4.0))
+        with steady():
+            log_magnitude = harmonic @ cosines
+            angle = -(harmonic + phase) @ sines
+            log_noise = hiss @ noise_cosines
+        gain = torch.exp(log_magnitude.clamp(max=4.0))
+        noise_gain = torch.exp(log_noise.clamp(max=4.0))
         share = pulse_share(size // 2 + 1, self.sample_rate, self.breathy).to(gain)
         handed_over = gain * gate[..., None] * torch.sqrt(1.0 - share.square())
         noise_gain = torch.sqrt(noise_gain.square() + handed_over.square())
@@ -316,7 +312,9 @@ def pitch_centres(device: torch.device) -> Tensor:
 
 def pitch_of(logits: Tensor) -> Tensor:
     """Expected pitch: (..., PITCH_BINS + 1) -> (...) Hz."""
-    return torch.exp2(torch.softmax(logits[..., :-1], dim=-1) @ pitch_centres(logits.device))
+    chances = torch.softmax(logits[..., :-1], dim=-1)
+    with steady():
+        return torch.exp2(chances @ pitch_centres(logits.device))
 
 
 def voicing_of(logits: Tensor) -> Tensor:

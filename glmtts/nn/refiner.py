@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glmtts.nn.packed import linear
 from glmtts.nn.stft import centred_istft
 from glmtts.nn.vocos import ConvNeXtBlock1d
 
@@ -84,12 +85,12 @@ class Refiner(nn.Module):
         tone, hiss = spectra[:batch], spectra[batch:]
         low = [tone[..., : self.bins], hiss[..., : self.bins]]
         parts = [part for spectrum in low for part in _seen(spectrum)]
-        known = self.known(features).repeat_interleave(self.config.rate, dim=1)
-        x = self.norm(self.heard(torch.cat(parts, dim=-1).to(known.dtype)) + known)
+        known = linear(self.known, features).repeat_interleave(self.config.rate, dim=1)
+        x = self.norm(linear(self.heard, torch.cat(parts, dim=-1).to(known.dtype)) + known)
         for block in self.blocks:
             x = block(x)
         gain, turn, hiss_gain, real, imaginary = (
-            self.settings(self.final_norm(x)).float().chunk(SETTINGS, dim=-1)
+            linear(self.settings, self.final_norm(x)).float().chunk(SETTINGS, dim=-1)
         )
         mine = torch.polar(torch.exp(gain.clamp(-6.0, 3.0)), turn) * low[0]
         mine = mine + torch.exp(hiss_gain.clamp(-6.0, 3.0)) * low[1]
@@ -107,6 +108,6 @@ class Refiner(nn.Module):
 
 def _seen(spectrum: Tensor) -> list[Tensor]:
     """What the network sees of complex bins: log magnitude, and both parts compressed."""
-    power = spectrum.real.square() + spectrum.imag.square() + 1e-6
-    scale = power**-0.35  # magnitude ** 0.3
-    return [0.2 * torch.log(power), spectrum.real * scale, spectrum.imag * scale]
+    log = torch.log(spectrum.real.square() + spectrum.imag.square() + 1e-6)
+    scale = torch.exp(-0.35 * log)  # magnitude ** 0.3
+    return [0.2 * log, spectrum.real * scale, spectrum.imag * scale]

@@ -1,7 +1,7 @@
 """How many threads a piece of work is worth."""
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -22,6 +22,16 @@ def at_most(threads: int) -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def steady() -> AbstractContextManager[None]:
+    """One thread for products of torch's own while speaking; training takes what it is given.
+
+    On some processors their sums round by how many threads share them. A listener would hear
+    nothing, but the same text would not be the same samples. Packed layers (`nn.packed`) do not
+    divide sums, and need no such care.
+    """
+    return nullcontext() if torch.is_grad_enabled() else at_most(1)
 
 
 def for_decoder(width: int) -> int:

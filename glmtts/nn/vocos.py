@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glmtts.nn.packed import linear
 from glmtts.nn.stft import centred_istft
+from glmtts.nn.threads import steady
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ class ConvNeXtBlock1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, F, D) -> (B, F, D)."""
-        return x + self.scale * self.fall(F.gelu(self.rise(self.norm(self.mix(x)))))
+        y = self.norm(self.mix(x)).to(self.rise.weight.dtype)
+        y = linear(self.fall, linear(self.rise, y, gelu="none"))
+        return x + self.scale * y.to(x.dtype)
 
 
 class Backbone(nn.Module):
@@ -106,7 +110,9 @@ class Backbone(nn.Module):
         """(B, F, M) -> (B, F, D); frame f sees mel frames f - left … f + right."""
         # Outside the utterance there is silence, the floor of the log-mel, not zeros.
         padded = F.pad((mel + 4.0) / 4.0, (0, 0, *self.pads), value=-1.88)
-        x = self.norm(self.embed(padded.transpose(1, 2)).transpose(1, 2))
+        with steady():
+            x = self.embed(padded.transpose(1, 2)).transpose(1, 2)
+        x = self.norm(x)
         for block in self.blocks:
             x = block(x)
         return self.final_norm(x)
@@ -142,6 +148,6 @@ class Vocos(nn.Module):
 
     def forward(self, mel: Tensor, position: Position = START) -> Wave:
         """(B, F, M) -> samples (B, F * hop); the same wherever in the utterance."""
-        bins = self.head(self.backbone(mel)).float()
+        bins = linear(self.head, self.backbone(mel)).float()
         log_magnitude, phase = bins.chunk(2, dim=-1)
         return Wave(centred_istft(spectrum_of(log_magnitude, phase), self.n_fft, self.hop))

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn import grad
 
+from glmtts.nn.packed import linear
 from glmtts.nn.stft import centred_istft
 from glmtts.nn.vocos import START, Position, Wave, spectrum_of
 
@@ -80,7 +81,9 @@ class ConvNeXtBlock2d(nn.Module):
             grid, weight = grid.to(kind), weight.to(kind)
         mixed = DepthwiseConv.apply(F.pad(grid, self.pads), weight).permute(0, 2, 3, 1)
         mixed = mixed + self.inject(mel)[:, :, None] * self.band_shape
-        return x + self.scale * self.fall(F.gelu(self.rise(self.norm(mixed))))
+        y = self.norm(mixed).to(self.rise.weight.dtype)
+        y = linear(self.fall, linear(self.rise, y, gelu="none"))
+        return x + self.scale * y.to(x.dtype)
 
 
 class Vocos2d(nn.Module):
@@ -126,7 +129,7 @@ class Vocos2d(nn.Module):
         x = self.norm(frames[:, :, None] + self.band_embedding)
         for block in self.blocks:
             x = block(x, mel)
-        bins = self.head(self.final_norm(x)).float()  # (B, F, bands, 2 * (width + 1))
+        bins = linear(self.head, self.final_norm(x)).float()  # (B, F, bands, 2 * (width + 1))
         log_magnitude, phase = (self._join(part) for part in bins.chunk(2, dim=-1))
         return Wave(centred_istft(spectrum_of(log_magnitude, phase), self.n_fft, self.hop))
 

@@ -7,18 +7,15 @@ mostly waits. With 8-bit weights (the default on a CPU) it gives the same sample
 """
 
 import copy
-import hashlib
 import heapq
 import itertools
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from typing import Any
 
 import torch
 
@@ -26,16 +23,14 @@ from glmtts.adapters import Adapter
 from glmtts.ahead import POLL_SECONDS
 from glmtts.engine import Engine, Request
 from glmtts.errors import Cancelled, SpeechError
-from glmtts.flow import FlowOptions, Opening, TokenToMel
 from glmtts.lm import TextToSpeechTokens
-from glmtts.nn.adapted import Rows, view
 from glmtts.nn.threads import at_most, for_decoder
 from glmtts.runaway import Finish
 from glmtts.sampling import Sampling
 from glmtts.steering import NEVER, Judge, Marks, Rivals
 from glmtts.synthesizer import Synthesizer
 from glmtts.utterance import best_of, certain
-from glmtts.voice import Prompt, Voice
+from glmtts.voice import Prompt
 from glmtts.wanted import check_wanted, is_wanted
 
 GONE = "Nobody waits for this speech any more."
@@ -51,7 +46,6 @@ def shared(synthesizer: Synthesizer, slots: int, workers: int = 1) -> Synthesize
     """
     together = copy.copy(synthesizer)
     together.shared_lm = SharedLM(synthesizer.lm, slots)
-    together.flow = OpenedFlow(synthesizer.flow)  # pyright: ignore[reportAttributeAccessIssue]
     together.turn = Turns(workers).turn
     return together
 
@@ -413,45 +407,3 @@ class Turns:
             with self._changed:
                 self._free += 1
                 self._changed.notify_all()
-
-
-def fingerprint(voice: Voice) -> bytes:
-    """Equal for voices that sound alike: of what the flow is given of one."""
-    digest = hashlib.sha256(repr(voice.speech_tokens).encode())
-    for part in (voice.mel, voice.speaker):
-        held = part.detach().cpu().contiguous()
-        digest.update(f"{held.dtype}{tuple(held.shape)}".encode())
-        digest.update(held.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.digest()
-
-
-class OpenedFlow:
-    """A flow that remembers for the latest voices what does not depend on the sentence."""
-
-    def __init__(self, flow: TokenToMel, size: int = 16) -> None:
-        """Remember up to `size` openings."""
-        self._flow, self._size = flow, size
-        self._openings: OrderedDict[tuple[bytes, FlowOptions], Opening] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def open(self, voice: Voice, options: FlowOptions = FlowOptions()) -> Opening:
-        """As `TokenToMel.open`; the same voice again costs nothing."""
-        key = (fingerprint(voice), options)
-        with self._lock:
-            if key in self._openings:
-                self._openings.move_to_end(key)
-                return self._openings[key]
-        opening = self._flow.open(voice, options)
-        with self._lock:
-            self._openings[key] = opening
-            while len(self._openings) > self._size:
-                self._openings.popitem(last=False)
-        return opening
-
-    def wearing(self, adapter: Adapter) -> "OpenedFlow":
-        """The same flow with an adapter; its openings are its own."""
-        return OpenedFlow(view(self._flow, Rows(adapter)), self._size)
-
-    def __getattr__(self, name: str) -> Any:
-        """Everything else as it is."""
-        return getattr(self._flow, name)
