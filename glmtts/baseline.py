@@ -96,7 +96,10 @@ class LanguageModelLoop:
 def flow_loop(
     flow: TokenToMel, tokens: Sequence[int], voice: Voice, options: FlowOptions
 ) -> Tensor:
-    """`TokenToMel.sample` with nothing computed once: (F, M) natural log-mel."""
+    """`TokenToMel.sample` with nothing computed once: (F, M) natural log-mel.
+
+    Everything attends to everything, as it does in the official network.
+    """
     config, network = flow.config, flow.estimator
     prompt = FlowPrompt.of(flow, voice, options)
     known, ids = len(prompt.mel), [*prompt.tokens, *tokens]
