@@ -382,7 +382,7 @@ class Synthesizer:
         """The silence around a text of one sentence, which may be a single syllable."""
         least = round(self.manifest.least_s * self.sample_rate)
         missing = max(0, least - len(lead) - spoken - len(silence))
-        ahead = missing // 2
+        ahead = missing // 3  # it is waited for
         return F.pad(lead, (ahead, 0)), F.pad(silence, (0, missing - ahead))
 
     def _arriving(

@@ -297,7 +297,7 @@ def test_a_short_text_has_silence_around_it_unless_somebody_waits(folder: Path) 
     synth.manifest = replace(synth.manifest, least_s=least / synth.sample_rate)
     (piece,) = synth.pieces("你好。", options=QUICK)
     ahead = round(piece.lead_s * synth.sample_rate)
-    assert (ahead, len(piece.audio.samples)) == ((len(plain.samples) + 101) // 2, least)
+    assert (ahead, len(piece.audio.samples)) == ((len(plain.samples) + 101) // 3, least)
     spoken = piece.audio.samples[ahead : ahead + len(plain.samples)]
     assert torch.equal(spoken, plain.samples)
     assert not piece.audio.samples[ahead + len(plain.samples) :].any()
