@@ -23,16 +23,19 @@ def fingerprint(voice: Voice) -> bytes:
     return digest.digest()
 
 
-class Openings:
-    """The latest voices as flows have opened them. Many threads may ask at once.
+def age(flow: TokenToMel) -> int:
+    """A number that grows whenever a weight is written to: a flow may be in training."""
+    weights = (weight for weight in flow.parameters() if not weight.is_inference())
+    return sum(weight._version for weight in weights)  # pyright: ignore[reportPrivateUsage]
 
-    A flow whose weights change is another flow: do not ask for one that is being trained.
-    """
+
+class Openings:
+    """The latest voices as flows have opened them. Many threads may ask at once."""
 
     def __init__(self, room: int = ROOM) -> None:
         """Keep up to `room` openings."""
         self._room = room
-        self._kept: OrderedDict[tuple[int, bytes, FlowOptions], Opening] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int, bytes, FlowOptions], Opening] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, flow: TokenToMel, voice: Voice, options: FlowOptions) -> Opening:
@@ -41,7 +44,8 @@ class Openings:
         Raises:
             BadInput: the voice does not fit the model.
         """
-        key = id(flow), fingerprint(voice), options  # an opening holds its flow: the id stays its
+        # An opening holds its flow, so that the id stays its own.
+        key = id(flow), age(flow), fingerprint(voice), options
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)

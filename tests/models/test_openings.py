@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from glmtts.flow import FlowOptions, Opening, TokenToMel
 from glmtts.openings import Openings
@@ -43,6 +44,20 @@ def test_a_voice_is_opened_once_however_often_it_is_read(
     assert openings.of(flow, voice, options) is first  # the oldest one went
     assert openings.of(flow, replace(voice, speaker=-voice.speaker), options) is not first
     assert len(opened) == 4
+
+
+def test_a_flow_that_has_learnt_opens_anew(tmp_path: Path, opened: list[tuple[int, ...]]) -> None:
+    speaker = Synthesizer.load(tiny.build(tmp_path), device="cpu", voices=tmp_path / "stored")
+    openings, voice, options = Openings(), speaker.voices.get("mei"), FlowOptions(steps=2)
+    first = openings.of(speaker.flow, voice, options)
+    optimizer = torch.optim.SGD(speaker.flow.parameters(), lr=0.1)
+    for weight in speaker.flow.parameters():
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    again = openings.of(speaker.flow, voice, options)
+    assert not torch.equal(first.caches[0].keys[0], again.caches[0].keys[0])
+    assert openings.of(speaker.flow, voice, options) is again
+    assert len(opened) == 2
 
 
 def test_texts_share_it(tmp_path: Path, opened: list[tuple[int, ...]]) -> None:
