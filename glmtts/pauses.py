@@ -1,8 +1,9 @@
-"""Pauses between the items of a list.
+"""Pauses between the items of a list, and within long numbers.
 
-"3, 6, 9" without a breath is 369 to a listener. Teachers read lists so, and what learnt from them
-does, too; where `glmtts.json` asks for it (`list_pause_s`), silence is put between the speech
-tokens of two items that follow each other too closely. The proofreader tells where that is.
+"3, 6, 9" without a breath is 369 to a listener, and of the zeros of 13800138000 nobody knows how
+many there were. Teachers read lists so, and what learnt from them does, too; where `glmtts.json`
+asks for it (`list_pause_s`), silence is put between the speech tokens of two items, or groups of
+digits, that follow each other too closely. The proofreader tells where that is.
 """
 
 import re
@@ -23,6 +24,15 @@ _NUMERALS = frozenset("零一二三四五六七八九十百千万亿两幺") | f
     "fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty "
     "ninety hundred thousand million billion".split()
 )
+_DIGITS = frozenset("零一二三四五六七八九幺") | frozenset(
+    "zero oh one two three four five six seven eight nine".split()  # noqa: SIM905
+)
+"""What numbers are read with digit by digit."""
+_POINTS = ("点", "point")
+LONG_NUMBER = 7
+"""Digits from which a number is said in groups."""
+IDENTITY = 18
+"""Digits of an identity card of China: place, date of birth, rest."""
 _BEFORE, _BEHIND = 4, 2
 """Tokens before and behind the beginning of an item among which silence belongs to its comma."""
 
@@ -53,6 +63,40 @@ def list_commas(units: Sequence[tuple[str, Sequence[str]]]) -> tuple[int, ...]:
     return tuple(
         place for at, place in enumerate(places) if comma[at] and (inner[at] or inner[at + 1])
     )
+
+
+def digit_groups(units: Sequence[tuple[str, Sequence[str]]]) -> tuple[int, ...]:
+    """For each group of a long number read digit by digit, but the first, where it begins.
+
+    Returns:
+        How many phonemes stand before each.
+    """
+    places: list[int] = []
+    starts, said, before = list[int](), 0, ""
+    for surface, phonemes in (*units, ("", ())):
+        if surface.lower() in _DIGITS:
+            starts.append(said)
+        else:
+            if before not in _POINTS:
+                places += [starts[at] for at in grouped(len(starts))]
+            starts, before = [], surface.lower()
+        said += len(phonemes)
+    return tuple(places)
+
+
+def grouped(length: int) -> list[int]:
+    """Where the groups of a number of `length` digits begin, but the first: threes, then fours.
+
+    So mobile numbers of China are 138 0013 8000, service numbers 400 820 8820, those with an area
+    code 010 6278 1234 and 0755 2663 8888; only those of identity cards go 110101 19900307 4512.
+    """
+    if length < LONG_NUMBER:
+        return []
+    if length == IDENTITY:
+        return [6, 14]
+    groups = -(-length // 4)
+    threes = 4 * groups - length
+    return [3 * min(at, threes) + 4 * max(0, at - threes) for at in range(1, groups)]
 
 
 def _is_short(words: Sequence[str]) -> bool:

@@ -537,11 +537,11 @@ class Synthesizer:
     def _pauses(self, reading: Reading) -> ListPauses | None:
         """What puts pauses between the items of a list; None where there is none, or no need."""
         seconds = self.manifest.list_pause_s
-        if not reading.commas or reading.laughs or not seconds or self.proofreader is None:
+        if not reading.pauses or reading.laughs or not seconds or self.proofreader is None:
             return None
         least = round(seconds * self.manifest.audio.tokens_per_second)
         silent = self.lm.config.silence_ids
-        return ListPauses(self.proofreader, reading.phonemes, reading.commas, silent, least)
+        return ListPauses(self.proofreader, reading.phonemes, reading.pauses, silent, least)
 
     def telling(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from glmtts.errors import BadText
-from glmtts.pauses import list_commas
+from glmtts.pauses import digit_groups, list_commas
 from glmtts.text.frontend import Frontend, Sentence, encode
 from glmtts.text.hybrid import Policy
 from glmtts.text.normalize import normalise
@@ -20,15 +20,15 @@ log = logging.getLogger(__name__)
 class Reading:
     """What is said: the text ids (T,) for the language model, and the phonemes meant.
 
-    `laughs` tells for each laugh how many phonemes stand before it, `commas` for each comma of a
-    list; `style` is how all of it is said.
+    `laughs` tells for each laugh how many phonemes stand before it, `pauses` for each comma of a
+    list and each further group of a long number; `style` is how all of it is said.
     """
 
     ids: list[int]
     phonemes: list[str]
     laughs: tuple[int, ...] = ()
     style: str | None = None
-    commas: tuple[int, ...] = ()
+    pauses: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class TextReader:
         if not self.phonemes:
             return Reading(ids, [])
         places = laugh_places(sentence.units)
-        commas = list_commas(sentence.units)
-        return Reading(ids, sentence.phonemes, places, sentence.style, commas)
+        pauses = {*list_commas(sentence.units), *digit_groups(sentence.units)}
+        return Reading(ids, sentence.phonemes, places, sentence.style, tuple(sorted(pauses)))
 
     def __call__(self, text: str) -> Reading:
         """Read a text of any length at once.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from glmtts.pauses import ListPauses, list_commas
+from glmtts.pauses import ListPauses, digit_groups, list_commas
 from glmtts.text.frontend import Frontend
 from glmtts.text.phonemes import pinyin_to_tokens
 from tests.reading import Reading, reader, spoken
@@ -42,6 +42,27 @@ def test_a_list_is_short_things_between_commas(text: str, paused: list[bool]) ->
 def test_a_tag_is_no_item() -> None:
     (sentence,) = Frontend()("[happy] One, [laughter] two, three.")
     assert len(list_commas(sentence.units)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("我的电话是13800138000。", "我的电话是幺三八|零零幺三|八零零零。"),
+        ("请拨打4008208820。", "请拨打四零零|八二零|八八二零。"),
+        ("电话010-62781234", "电话零幺零|六二七八|幺二三四"),
+        ("证号110101199003074512。", "证号幺幺零幺零幺|幺九九零零三零七|四五幺二。"),
+        ("It is 07700900123.", "Itiszerosevenseven|zerozeroninezero|zeroonetwothree."),
+        ("验证码是385216。", "验证码是三八五二幺六。"),
+        ("圆周率是3.14159265", "圆周率是三点一四一五九二六五"),
+    ],
+)
+def test_a_long_number_is_said_in_groups(text: str, said: str) -> None:
+    (sentence,) = Frontend(max_length=200)(text)
+    places, found, before = digit_groups(sentence.units), "", 0
+    for surface, phonemes in sentence.units:
+        found += "|" * (before in places) + surface
+        before += len(phonemes)
+    assert found == said
 
 
 PHONEMES = [p for s in ("san1", "liu4", "jiu3") for p in pinyin_to_tokens(s)]
