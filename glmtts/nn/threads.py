@@ -28,8 +28,8 @@ def steady() -> AbstractContextManager[None]:
     """One thread for products of torch's own while speaking; training takes what it is given.
 
     On some processors their sums round by how many threads share them. A listener would hear
-    nothing, but the same text would not be the same samples. Packed layers (`nn.packed`) do not
-    divide sums, and need no such care.
+    nothing, but the same text would not be the same samples. Packed layers (`nn.packed`) have given
+    the same bits on one thread and on two.
     """
     return nullcontext() if torch.is_grad_enabled() else at_most(1)
 
