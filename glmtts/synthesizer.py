@@ -359,8 +359,10 @@ class Synthesizer:
                     continue
                 with self.turn(), at_most(max(1, torch.get_num_threads() - blocks.working)):
                     check_wanted()
-                    opening = opening_for(block.voice, block.pace.blocks)
-                    mel, wave = streams = streams or (opening.stream(), self.vocoder.stream())
+                    if streams is None:
+                        opening = opening_for(block.voice, block.pace.blocks)
+                        streams = opening.stream(), self.vocoder.stream()
+                    mel, wave = streams
                     frames = mel.push(  #                                   (s,) -> (f, M)
                         block.told, last=block.last, laughing=block.laughing
                     )

@@ -60,7 +60,7 @@ class Wardrobe:
             if key not in self._views:
                 twin = copy.copy(model)
                 for name, adapter in found.items():
-                    setattr(twin, name, _wearing(getattr(model, name), adapter))
+                    setattr(twin, name, view(getattr(model, name), Rows(adapter)))
                 if model.shared_lm is not None and "lm" in found:
                     twin.shared_lm = model.shared_lm.wearing(found["lm"])
                 self._views[key] = model, twin
@@ -93,10 +93,3 @@ class Wardrobe:
                 f"{self._folders[name]}. Speak with the model it was trained on (--model), or "
                 "train it again."
             )
-
-
-def _wearing(component: Any, adapter: Adapter) -> Any:
-    """A view of a component with its adapter; what is shared by many speakers knows how."""
-    if isinstance(component, nn.Module):
-        return view(component, Rows(adapter))
-    return component.wearing(adapter)
